@@ -1,0 +1,4 @@
+DROP FUNCTION search_distance;
+DROP FUNCTION search_query;
+DROP TABLE products;
+DROP EXTENSION pg_trgm;

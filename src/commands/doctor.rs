@@ -1,0 +1,73 @@
+//! `doctor`: one line for each thing that a server needs, with what to do about it.
+
+use std::sync::Arc;
+
+use crate::commands::place::{self, Place};
+use crate::commands::{Misused, say};
+use crate::config::Settings;
+use crate::infra::db::{Access, Connector};
+use crate::infra::metrics::Metrics;
+use crate::infra::migrations;
+use crate::infra::redis::Redis;
+
+/// The oldest PostgreSQL that works, as `server_version_num` tells it.
+const OLDEST_POSTGRES: i32 = 150_000;
+
+pub async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let mut healthy = true;
+    let mut tell = |what: &str, found: anyhow::Result<String>| match found {
+        Ok(fine) => say(&format!("ok    {what:11} {fine}")),
+        Err(error) => {
+            healthy = false;
+            say(&format!("FAIL  {what:11} {error:#}"));
+        }
+    };
+    tell("settings", Ok("can be read; `stockroom config --explain` shows them".to_owned()));
+    let place = place::open(settings).await;
+    match &place {
+        Ok(place) => {
+            tell("PostgreSQL", postgres(settings, place).await);
+            tell("migrations", migrated(settings, place).await);
+            tell("signing key", place::signing_key(settings, place).map(|key| format!("has the id {}", key.kid)));
+        }
+        Err(error) => tell("PostgreSQL", Err(anyhow::anyhow!("{error:#}"))),
+    }
+    tell("Redis", redis(settings).await);
+    if let Ok(place) = place {
+        tokio::task::spawn_blocking(move || drop(place)).await?;
+    }
+    if healthy { Ok(()) } else { anyhow::bail!("not all is well; see the lines above") }
+}
+
+async fn postgres(settings: &Settings, place: &Place) -> anyhow::Result<String> {
+    use diesel_async::RunQueryDsl;
+
+    let connector = Connector::new(place.direct_url(), Access::Read, settings, None).map_err(Misused)?;
+    let mut connection = connector.connect().await?;
+    let number = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>(
+        "current_setting('server_version_num')::integer",
+    ));
+    let number: i32 = number.get_result(&mut connection).await?;
+    if number < OLDEST_POSTGRES {
+        anyhow::bail!("{} is release {}; upgrade it to 15 or newer", connector.place(), number / 10_000);
+    }
+    Ok(format!("release {} at {}", number / 10_000, connector.place()))
+}
+
+async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<String> {
+    match migrations::missing(settings, place.direct_url()).await?.as_slice() {
+        [] => Ok("have all run".to_owned()),
+        missing => anyhow::bail!("{} are missing; run `stockroom migrate`", missing.len()),
+    }
+}
+
+async fn redis(settings: &Settings) -> anyhow::Result<String> {
+    let Some(url) = &settings.redis_url else {
+        return Ok("is not configured; the cache is in process".to_owned());
+    };
+    let version = Redis::new(url, settings, Arc::new(Metrics::default()))?.version().await;
+    match version {
+        Ok(version) => Ok(format!("release {version}")),
+        Err(error) => anyhow::bail!("cannot be asked ({error:#}); start it, or correct REDIS_URL"),
+    }
+}

@@ -1,0 +1,118 @@
+//! Where the database is: the one that is configured, or a private one.
+
+use secrecy::SecretString;
+
+use crate::commands::Misused;
+use crate::config::Settings;
+use crate::domain::Core;
+use crate::infra::Infra;
+use crate::infra::db::Database;
+use crate::infra::keys::SigningKey;
+use crate::infra::migrations;
+use crate::infra::postgres::{Durability, Opened, PrivatePostgres};
+
+/// A database that can be connected to.
+pub enum Place {
+    Configured {
+        url: SecretString,
+        direct_url: SecretString,
+    },
+    /// Ours: it stops when this is dropped.
+    Private(PrivatePostgres),
+    /// Private, and run by another process.
+    Borrowed(SecretString),
+}
+
+impl Place {
+    pub fn url(&self) -> &SecretString {
+        match self {
+            Self::Configured { url, .. } | Self::Borrowed(url) => url,
+            Self::Private(postgres) => postgres.url(),
+        }
+    }
+
+    /// Past any pooler.
+    pub fn direct_url(&self) -> &SecretString {
+        match self {
+            Self::Configured { direct_url, .. } => direct_url,
+            other => other.url(),
+        }
+    }
+
+    /// Whether it is this project's own.
+    pub fn is_private(&self) -> bool {
+        !matches!(self, Self::Configured { .. })
+    }
+}
+
+/// The configured database, or the private one, started if it does not run.
+pub async fn open(settings: &Settings) -> anyhow::Result<Place> {
+    let folder = settings.data_dir.clone();
+    match configured(settings) {
+        Some(place) => Ok(place),
+        None => Ok(match blocking(move || PrivatePostgres::open(&folder, Durability::Full)).await? {
+            Opened::Started(postgres) => Place::Private(postgres),
+            Opened::Running(url) => Place::Borrowed(url),
+        }),
+    }
+}
+
+/// The same for a server, which shares a private database with no other.
+pub async fn open_alone(settings: &Settings) -> anyhow::Result<Place> {
+    let folder = settings.data_dir.clone();
+    match configured(settings) {
+        Some(place) => Ok(place),
+        None => Ok(Place::Private(blocking(move || PrivatePostgres::start(&folder, Durability::Full)).await?)),
+    }
+}
+
+fn configured(settings: &Settings) -> Option<Place> {
+    let (url, direct_url) = (settings.database_url.clone()?, settings.direct_url()?.clone());
+    Some(Place::Configured { url, direct_url })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// Migrates where that is wanted, and fails where it is not and something is missing.
+pub async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<()> {
+    if settings.auto_migrate || place.is_private() {
+        for migration in migrations::run(settings, place.direct_url()).await? {
+            tracing::info!(migration, "migrated");
+        }
+        return Ok(());
+    }
+    match migrations::missing(settings, place.direct_url()).await?.as_slice() {
+        [] => Ok(()),
+        missing => anyhow::bail!("migrations are missing ({}); run `stockroom migrate`", missing.join(", ")),
+    }
+}
+
+/// The signing key: the configured one, or for a private database one that is made once.
+pub fn signing_key(settings: &Settings, place: &Place) -> anyhow::Result<SigningKey> {
+    match crate::config::private_key(settings).map_err(Misused)? {
+        Some(pem) => Ok(SigningKey::from_pem(&pem).map_err(Misused)?),
+        None if place.is_private() => SigningKey::load_or_create(&settings.data_dir.join("signing-key.pem")),
+        None => Err(Misused(anyhow::anyhow!(
+            "a configured database needs a signing key: `stockroom keys generate > key.pem`, then set \
+             JWT_PRIVATE_KEY_FILE=key.pem"
+        ))
+        .into()),
+    }
+}
+
+/// Everything between the settings and the domain.
+pub fn core(settings: &Settings, place: &Place, key: &SigningKey) -> anyhow::Result<std::sync::Arc<Core>> {
+    let db = Database::new(settings, place.url(), place.direct_url()).map_err(Misused)?;
+    let infra = Infra::new(settings, db, key).map_err(Misused)?;
+    Ok(Core::new(settings, infra))
+}
+
+/// The domain for a command that signs nothing.
+pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(std::sync::Arc<Core>, Place)> {
+    let place = open(settings).await?;
+    migrated(settings, &place).await?;
+    let core = core(settings, &place, &SigningKey::generate()?)?;
+    Ok((core, place))
+}

@@ -1,0 +1,113 @@
+//! `serve`: the server, from its settings to its end.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::commands::place::{self, Place};
+use crate::commands::{Misused, say, seed};
+use crate::config::{Freshness, Settings};
+use crate::domain::Core;
+use crate::domain::accounts::{self, AccountDraft, Role};
+use crate::graphql;
+use crate::transport::{self, App};
+
+/// Products of the demo.
+const DEMO_PRODUCTS: u64 = 540;
+/// The demo's accounts.
+const DEMO_ACCOUNTS: [(&str, &str, Role); 2] =
+    [("staff@stockroom.test", "Sam Staff", Role::Staff), ("admin@stockroom.test", "Ada Admin", Role::Admin)];
+
+/// Serves until the process is told to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    // First, so that Ctrl-C while the private PostgreSQL starts also stops it.
+    let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let listener = TcpListener::bind(settings.listen_addr).await.map_err(|error| {
+        let address = settings.listen_addr;
+        Misused(anyhow::anyhow!("cannot listen on {address}: {error}; set LISTEN_ADDR to a free address"))
+    })?;
+    let place = place::open_alone(&settings).await?;
+    let key = place::signing_key(&settings, &place)?;
+    let core = place::core(&settings, &place, &key)?;
+    place::migrated(&settings, &place).await?;
+    core.gate.version().await.context("the database cannot be read")?;
+    let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
+    greet(&settings, &place, listener.local_addr()?, &demo);
+
+    let drain = settings.drain_timeout;
+    let app = Arc::new(App { core, schema: graphql::schema(), settings });
+    let stop = async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    transport::serve(transport::router(app), listener, stop, drain).await;
+    // Stops a private PostgreSQL.
+    tokio::task::spawn_blocking(move || drop(place)).await?;
+    Ok(())
+}
+
+/// Fills an empty private database, and tells its accounts' passwords, which are made once and kept beside it.
+async fn demo_accounts(core: &Arc<Core>, folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let file = folder.join("demo-accounts");
+    if !file.exists() {
+        if accounts::queries::user_count(core).await? > 0 {
+            return Ok(Vec::new());
+        }
+        let mut lines = String::new();
+        let mut creator = None;
+        for (email, name, role) in DEMO_ACCOUNTS {
+            let mut bytes = [0_u8; 9];
+            aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no random numbers"))?;
+            let password = URL_SAFE_NO_PAD.encode(bytes);
+            lines += &[email, " ", &password, "\n"].concat();
+            let draft =
+                AccountDraft { email: email.to_owned(), password: password.into(), name: Some(name.to_owned()) };
+            let user = accounts::commands::create_user(core, draft, role).await;
+            let user = user.map_err(|error| anyhow::anyhow!("the demo account {email}: {error:?}"))?;
+            creator.get_or_insert(user.id);
+        }
+        seed::products(core, DEMO_PRODUCTS, creator, |_| ()).await?;
+        let mut kept = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+        kept.write_all(lines.as_bytes())?;
+    }
+    let kept = std::fs::read_to_string(&file)?;
+    let accounts = kept.lines().filter_map(|line| line.split_once(' '));
+    Ok(accounts.map(|(email, password)| (email.to_owned(), password.to_owned())).collect())
+}
+
+fn greet(settings: &Settings, place: &Place, address: std::net::SocketAddr, demo: &[(String, String)]) {
+    let url = format!("http://{address}");
+    say(&format!("Stockroom {} is ready.", env!("CARGO_PKG_VERSION")));
+    say(&format!("  Explore    {url}/graphiql"));
+    if !transport::graphiql_is_built() {
+        say("             (from a CDN: the bundle was not built, for want of Node.js)");
+    }
+    say(&format!("  API        {url}/graphql"));
+    match place {
+        Place::Private(postgres) => {
+            say(&format!("  Database   private PostgreSQL {} in {}", postgres.version(), settings.data_dir.display()));
+        }
+        _ => say("  Database   as DATABASE_URL says"),
+    }
+    match &settings.redis_url {
+        Some(_) => say("  Cache      in process, and in Redis as REDIS_URL says"),
+        None => say("  Cache      in process; set REDIS_URL to share it between instances"),
+    }
+    if let Freshness::Bounded(bound) = settings.freshness {
+        say(&format!("  Freshness  answers may be {bound:?} old"));
+    }
+    for (email, password) in demo {
+        say(&format!("  Demo       {email}  password {password}"));
+    }
+    say("  Stop       Ctrl-C");
+}

@@ -1,0 +1,217 @@
+//! Every setting, read once: each is a variable and a flag with one default, and this file is the only one that
+//! knows the environment. `stockroom --help` lists them, `stockroom config --explain` shows what is in force.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, ValueEnum};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The settings of a process, as the flags and the environment give them.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Settings (flag or variable)")]
+pub struct Settings {
+    /// Address to serve on
+    #[arg(long, env, global = true, default_value = "127.0.0.1:8000")]
+    pub listen_addr: SocketAddr,
+    /// Folder of the private PostgreSQL and the private signing key, used where nothing is configured
+    #[arg(long, env, global = true, default_value = ".stockroom")]
+    pub data_dir: PathBuf,
+    /// PostgreSQL 15 or newer, such as `postgres://user:password@host/db`; without it a private one runs
+    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    pub database_url: Option<SecretString>,
+    /// The same database past any pooler: for migrations and the version register [default: the same URL]
+    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    pub database_direct_url: Option<SecretString>,
+    /// Most connections of each of the two pools, reading and writing
+    #[arg(long, env, global = true, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_pool_size: u32,
+    /// Longest wait for a free connection
+    #[arg(long, env, global = true, default_value = "300ms", value_parser = duration)]
+    pub database_wait: Duration,
+    /// Longest run of one statement
+    #[arg(long, env, global = true, default_value = "5s", value_parser = duration)]
+    pub statement_timeout: Duration,
+    /// Whether `serve` first runs the migrations that are missing
+    #[arg(long, env, global = true, default_value_t = true, action = clap::ArgAction::Set)]
+    pub auto_migrate: bool,
+    /// Redis 6.2 or newer, such as `rediss://:password@host:6379`; without it the cache is in process
+    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    pub redis_url: Option<SecretString>,
+    /// Most connections to Redis
+    #[arg(long, env, global = true, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub redis_pool_size: u32,
+    /// Longest wait for Redis, before a request goes on without it
+    #[arg(long, env, global = true, default_value = "25ms", value_parser = duration)]
+    pub redis_timeout: Duration,
+    /// What every key in Redis begins with
+    #[arg(long, env, global = true, default_value = "stockroom")]
+    pub redis_prefix: String,
+    /// Longest life of a cached answer; a write ends it sooner
+    #[arg(long, env, global = true, default_value = "60s", value_parser = duration)]
+    pub cache_ttl: Duration,
+    /// Most memory for cached answers in process, in MiB
+    #[arg(long, env, global = true, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub cache_memory_mib: u64,
+    /// `strict`: no answer is older than its request; `bounded:100ms`: none is older than that
+    #[arg(long, env, global = true, default_value = "strict")]
+    pub freshness: Freshness,
+    /// Ed25519 private key that signs access tokens, as PEM (`stockroom keys generate` prints one)
+    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    pub jwt_private_key: Option<SecretString>,
+    /// File with that key, instead
+    #[arg(long, env, global = true, conflicts_with = "jwt_private_key")]
+    pub jwt_private_key_file: Option<PathBuf>,
+    /// `iss` of access tokens
+    #[arg(long, env, global = true, default_value = "stockroom")]
+    pub issuer: String,
+    /// `aud` of access tokens
+    #[arg(long, env, global = true, default_value = "stockroom")]
+    pub audience: String,
+    /// Life of an access token
+    #[arg(long, env, global = true, default_value = "5m", value_parser = duration)]
+    pub access_token_ttl: Duration,
+    /// Passwords hashed at once [default: one less than the cores, at least one]
+    #[arg(long, env, global = true, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub password_hashes: Option<u32>,
+    /// Passwords that may wait for their turn; more are told to come back
+    #[arg(long, env, global = true, default_value_t = 64)]
+    pub password_queue: u32,
+    /// Largest request body, in bytes
+    #[arg(long, env, global = true, default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1_024..))]
+    pub body_limit: u32,
+    /// Longest time for a request, from its first byte to its answer
+    #[arg(long, env, global = true, default_value = "10s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// Longest wait at the end for requests under way
+    #[arg(long, env, global = true, default_value = "3s", value_parser = duration)]
+    pub drain_timeout: Duration,
+    /// How log lines look
+    #[arg(long, env, global = true, value_enum, default_value_t = LogFormat::Pretty)]
+    pub log_format: LogFormat,
+    /// What is logged, as in `info`, `debug` or `info,sql=debug`
+    #[arg(long, env, global = true, default_value = "info")]
+    pub log: String,
+}
+
+impl Settings {
+    /// Where migrations and the version register connect.
+    pub fn direct_url(&self) -> Option<&SecretString> {
+        self.database_direct_url.as_ref().or(self.database_url.as_ref())
+    }
+
+    /// How many passwords are hashed at once.
+    pub fn password_hashes(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.password_hashes.map_or(cores.saturating_sub(1).max(1), |hashes| hashes as usize)
+    }
+}
+
+/// How old an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Every answer contains all that was acknowledged before its request arrived.
+    Strict,
+    /// Every answer contains all that was acknowledged this long before its request arrived.
+    Bounded(Duration),
+}
+
+impl FromStr for Freshness {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "strict" => Ok(Self::Strict),
+            Some(("bounded", bound)) => duration(bound).map(Self::Bounded),
+            _ => Err("use `strict`, or a bound as in `bounded:100ms`".to_owned()),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers return results")]
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("use a time with its unit, as in `250ms`, `5s` or `2m`".to_owned()),
+    }
+}
+
+/// One setting as `config --explain` shows it.
+pub struct Explained {
+    /// The variable's name; the flag is the same in lower case with dashes.
+    pub variable: String,
+    /// The value in force, secrets masked.
+    pub value: String,
+    /// `default`, `variable`, `flag` or `not set`.
+    pub source: &'static str,
+}
+
+/// Each setting with its value and where that came from.
+pub fn explain(command: &Command, matches: &ArgMatches) -> Vec<Explained> {
+    let settings = command.get_arguments().filter_map(|argument| Some((argument, argument.get_env()?)));
+    settings
+        .map(|(argument, variable)| {
+            let id = argument.get_id().as_str();
+            let raw = matches.try_get_raw(id).ok().flatten().and_then(|mut values| values.next());
+            let value = match raw.map(std::ffi::OsStr::to_string_lossy) {
+                None => String::new(),
+                Some(value) if argument.is_hide_env_values_set() => mask(&value),
+                Some(value) => value.into_owned(),
+            };
+            let source = match matches.value_source(id) {
+                Some(ValueSource::EnvVariable) => "variable",
+                Some(ValueSource::CommandLine) => "flag",
+                Some(_) => "default",
+                None => "not set",
+            };
+            Explained { variable: variable.to_string_lossy().into_owned(), value, source }
+        })
+        .collect()
+}
+
+/// A URL keeps what tells where it leads; anything else secret keeps nothing.
+fn mask(secret: &str) -> String {
+    match (secret.split_once("://"), secret.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => {
+            format!("{scheme}://***@{}", place.split('?').next().unwrap_or_default())
+        }
+        (Some(_), None) => secret.split('?').next().unwrap_or_default().to_owned(),
+        (None, _) => "***".to_owned(),
+    }
+}
+
+/// The key's PEM text, from the variable or from its file.
+pub fn private_key(settings: &Settings) -> anyhow::Result<Option<SecretString>> {
+    match (&settings.jwt_private_key, &settings.jwt_private_key_file) {
+        // Variables often carry PEM on one line.
+        (Some(pem), _) => Ok(Some(pem.expose_secret().replace("\\n", "\n").into())),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(pem) => Ok(Some(pem.into())),
+            Err(error) => anyhow::bail!("JWT_PRIVATE_KEY_FILE {} cannot be read: {error}", path.display()),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// The folders of the search path, for finding PostgreSQL's programs.
+pub fn search_path() -> Vec<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}

@@ -1,0 +1,95 @@
+//! Where a page ends: the values that its last product sorts by, bound to the list they are of.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::catalog::list::{Found, List, SortColumn};
+use crate::domain::ids::ProductId;
+
+/// The release of the layout.
+const RELEASE: u8 = 1;
+/// A longer text is no cursor of ours.
+const MAX_TEXT: usize = 2_000;
+
+/// A place in a list, between two products: right after, or right before, the one with these values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cursor(pub Vec<SortValue>);
+
+/// A value that a product sorts by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SortValue {
+    Text(String),
+    Whole(i64),
+    Real(f64),
+    Time(DateTime<Utc>),
+    Id(ProductId),
+    /// Comes last.
+    Nothing,
+}
+
+impl Cursor {
+    /// The cursor of this product in this list.
+    pub fn of(list: &List, found: &Found) -> Self {
+        let product = &found.product;
+        let value = |column: &SortColumn| match column {
+            SortColumn::Distance => SortValue::Real(found.distance),
+            SortColumn::NameKey => SortValue::Text(product.name_key.clone()),
+            SortColumn::Currency => SortValue::Text(product.price_currency.clone()),
+            SortColumn::Amount => SortValue::Whole(product.price_amount),
+            SortColumn::Stock => SortValue::Whole(product.stock.into()),
+            SortColumn::Rating => product.rating.map_or(SortValue::Nothing, SortValue::Real),
+            SortColumn::CreatedAt => SortValue::Time(product.created_at),
+            SortColumn::UpdatedAt => SortValue::Time(product.updated_at),
+            SortColumn::Id => SortValue::Id(product.id),
+        };
+        Self(list.sort.iter().map(|(column, _)| value(column)).collect())
+    }
+
+    /// As clients carry it.
+    pub fn encode(&self, list: &List) -> String {
+        let values = rmp_serde::to_vec(self).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode([[RELEASE].as_slice(), &seal(list, &values), &values].concat())
+    }
+
+    /// The cursor in this text.
+    ///
+    /// # Errors
+    /// What to do, when it is damaged or of another list.
+    pub fn decode(list: &List, text: &str) -> Result<Self, String> {
+        const ADVICE: &str = "is not a cursor of this list; pass an `endCursor` or `startCursor` of the same \
+                              `search`, `filter` and `sortBy`, or leave it out to begin anew";
+        let read = || {
+            let bytes = (text.len() <= MAX_TEXT).then(|| URL_SAFE_NO_PAD.decode(text).ok())??;
+            let (release, rest) = bytes.split_first()?;
+            let (sealed, values) = rest.split_first_chunk()?;
+            let genuine = *release == RELEASE && *sealed == seal(list, values);
+            let cursor: Self = rmp_serde::from_slice(genuine.then_some(values)?).ok()?;
+            let fits = cursor.0.len() == list.sort.len()
+                && cursor.0.iter().zip(&list.sort).all(|(value, (column, _))| value.fits(*column));
+            fits.then_some(cursor)
+        };
+        read().ok_or_else(|| ADVICE.to_owned())
+    }
+}
+
+impl SortValue {
+    fn fits(&self, column: SortColumn) -> bool {
+        match self {
+            Self::Text(text) => matches!(column, SortColumn::NameKey | SortColumn::Currency) && !text.contains('\0'),
+            Self::Whole(_) => matches!(column, SortColumn::Amount | SortColumn::Stock),
+            Self::Real(real) => matches!(column, SortColumn::Distance | SortColumn::Rating) && real.is_finite(),
+            Self::Time(_) => matches!(column, SortColumn::CreatedAt | SortColumn::UpdatedAt),
+            Self::Id(_) => column == SortColumn::Id,
+            Self::Nothing => column == SortColumn::Rating,
+        }
+    }
+}
+
+/// Binds the values to the list, and shows damage. It keeps no secret: who makes up a cursor only begins elsewhere.
+fn seal(list: &List, values: &[u8]) -> [u8; 8] {
+    let list = rmp_serde::to_vec(list).unwrap_or_default();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[&list, values].concat());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
+}

@@ -1,0 +1,260 @@
+//! Which products: a tree of tests in canonical form, so that filters that mean the same are equal.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::domain::catalog::model::{Status, check_json};
+use crate::domain::catalog::money;
+use crate::domain::error::Error;
+use crate::domain::ids::{CategoryId, ProductId};
+use crate::domain::text;
+
+/// Tests in a filter, at most.
+const MAX_TESTS: usize = 100;
+/// Values in one test, at most.
+const MAX_VALUES: usize = 100;
+/// Characters in a text to compare with, at most.
+const MAX_TEXT: usize = 200;
+
+/// A condition on a product. It is always true or false: what a product does not have matches no test.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Filter {
+    /// Every one; true if there is none.
+    All(Vec<Filter>),
+    /// At least one; false if there is none.
+    Any(Vec<Filter>),
+    Not(Box<Filter>),
+    Is(Test),
+}
+
+/// A condition that is not made of others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Test {
+    Id(BTreeSet<ProductId>),
+    Text(TextField, TextTest),
+    HasExternalReference,
+    Status(BTreeSet<Status>),
+    /// The price's currency.
+    Currency(String),
+    /// The price, in minor units of its currency.
+    PriceAtLeast(i64),
+    StockAtLeast(i32),
+    Stock(BTreeSet<i32>),
+    /// In one of these categories or below.
+    Category(BTreeSet<CategoryId>),
+    HasCategory,
+    TagsAny(BTreeSet<String>),
+    TagsAll(BTreeSet<String>),
+    HasAttribute(String),
+    /// The attribute's value is one of these, as JSON text.
+    Attribute(String, BTreeSet<String>),
+    CreatedAtLeast(DateTime<Utc>),
+    UpdatedAtLeast(DateTime<Utc>),
+}
+
+/// A field that holds text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum TextField {
+    Sku,
+    Slug,
+    Name,
+    ExternalReference,
+}
+
+/// A condition on a text. Whole texts are compared to the letter, parts of them without regard to case (and of a name,
+/// to accents).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum TextTest {
+    In(BTreeSet<String>),
+    Contains(String),
+    StartsWith(String),
+}
+
+impl Filter {
+    /// Matches every product.
+    pub const EVERYTHING: Self = Self::All(Vec::new());
+    /// Matches none.
+    pub const NOTHING: Self = Self::Any(Vec::new());
+
+    /// The opposite.
+    pub fn negated(self) -> Self {
+        Self::Not(Box::new(self))
+    }
+
+    /// The one form of all filters that say the same: nothing nested without need, nothing twice, in one order.
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::Is(test) => Self::Is(test),
+            Self::Not(inner) => match inner.canonical() {
+                Self::Not(twice) => *twice,
+                Self::All(parts) if parts.is_empty() => Self::NOTHING,
+                Self::Any(parts) if parts.is_empty() => Self::EVERYTHING,
+                inner => inner.negated(),
+            },
+            Self::All(parts) => {
+                let nested = parts.into_iter().map(Self::canonical).flat_map(|part| match part {
+                    Self::All(parts) => parts,
+                    part => vec![part],
+                });
+                Self::tidy(nested, Self::NOTHING, Self::All)
+            }
+            Self::Any(parts) => {
+                let nested = parts.into_iter().map(Self::canonical).flat_map(|part| match part {
+                    Self::Any(parts) => parts,
+                    part => vec![part],
+                });
+                Self::tidy(nested, Self::EVERYTHING, Self::Any)
+            }
+        }
+    }
+
+    /// Joins canonical parts; `decides` alone settles the whole.
+    fn tidy(parts: impl Iterator<Item = Self>, decides: Self, join: fn(Vec<Self>) -> Self) -> Self {
+        let parts: BTreeSet<Self> = parts.collect();
+        if parts.contains(&decides) {
+            return decides;
+        }
+        let mut parts: Vec<Self> = parts.into_iter().collect();
+        match parts.pop() {
+            Some(only) if parts.is_empty() => only,
+            Some(last) => {
+                parts.push(last);
+                join(parts)
+            }
+            None => join(parts),
+        }
+    }
+
+    /// The filter, if it is not too large to run.
+    pub fn check(self) -> Result<Self, Error> {
+        if self.tests() > MAX_TESTS {
+            return Err(Error::bad_input(&["filter"], format!("must have at most {MAX_TESTS} conditions")));
+        }
+        Ok(self.canonical())
+    }
+
+    fn tests(&self) -> usize {
+        match self {
+            Self::Is(_) => 1,
+            Self::Not(inner) => 1 + inner.tests(),
+            Self::All(parts) | Self::Any(parts) => 1 + parts.iter().map(Self::tests).sum::<usize>(),
+        }
+    }
+
+    /// Whether the tree of categories has a part in it.
+    pub fn depends_on_categories(&self) -> bool {
+        match self {
+            Self::Is(test) => matches!(test, Test::Category(_)),
+            Self::Not(inner) => inner.depends_on_categories(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::depends_on_categories),
+        }
+    }
+
+    /// A text field has one of these values.
+    pub fn text_in(path: &[&str], field: TextField, values: Vec<String>) -> Result<Self, Error> {
+        let values = values.iter().map(|value| checked_text(path, value)).collect::<Result<_, _>>()?;
+        Ok(Self::Is(Test::Text(field, TextTest::In(limited(path, values)?))))
+    }
+
+    /// A text field contains this.
+    pub fn text_contains(path: &[&str], field: TextField, part: &str) -> Result<Self, Error> {
+        Ok(Self::Is(Test::Text(field, TextTest::Contains(folded_part(path, field, part)?))))
+    }
+
+    /// A text field starts with this.
+    pub fn text_starts_with(path: &[&str], field: TextField, part: &str) -> Result<Self, Error> {
+        Ok(Self::Is(Test::Text(field, TextTest::StartsWith(folded_part(path, field, part)?))))
+    }
+
+    /// The price is in this currency.
+    pub fn currency(path: &[&str], code: &str) -> Result<Self, Error> {
+        let currency = money::currency(code).map_err(|(_, message)| Error::bad_input(path, message))?;
+        Ok(Self::Is(Test::Currency(currency.code().to_owned())))
+    }
+
+    /// The price is at least this, for prices in this currency.
+    pub fn price_at_least(path: &[&str], currency: &str, amount: &str) -> Result<Self, Error> {
+        Ok(Self::Is(Test::PriceAtLeast(minor_units(path, currency, amount)?)))
+    }
+
+    /// The price is at most this, for prices in this currency.
+    pub fn price_at_most(path: &[&str], currency: &str, amount: &str) -> Result<Self, Error> {
+        Ok(Self::Is(Test::PriceAtLeast(minor_units(path, currency, amount)? + 1)).negated())
+    }
+
+    /// Has any of these tags, or all of them.
+    pub fn tags(path: &[&str], tags: Vec<String>, test: fn(BTreeSet<String>) -> Test) -> Result<Self, Error> {
+        let tags = tags.iter().map(|tag| checked_text(path, tag)).collect::<Result<_, _>>()?;
+        Ok(Self::Is(test(limited(path, tags)?)))
+    }
+
+    /// Has an attribute with this key.
+    pub fn has_attribute(path: &[&str], key: &str) -> Result<Self, Error> {
+        Ok(Self::Is(Test::HasAttribute(checked_text(path, key)?)))
+    }
+
+    /// Has an attribute with this key and one of these values.
+    pub fn attribute(path: &[&str], key: &str, values: &[Value]) -> Result<Self, Error> {
+        let key = checked_text(path, key)?;
+        let mut texts = BTreeSet::new();
+        for value in values {
+            check_json(value).map_err(|(_, message)| Error::bad_input(path, message))?;
+            texts.insert(value.to_string());
+        }
+        Ok(Self::Is(Test::Attribute(key, limited(path, texts)?)))
+    }
+
+    /// One of a set of values, by a test on such sets.
+    pub fn one_of<T: Ord>(path: &[&str], values: Vec<T>, test: fn(BTreeSet<T>) -> Test) -> Result<Self, Error> {
+        Ok(Self::Is(test(limited(path, values.into_iter().collect())?)))
+    }
+}
+
+fn minor_units(path: &[&str], currency: &str, amount: &str) -> Result<i64, Error> {
+    let known = money::currency(currency).and_then(|currency| money::minor_units(amount, currency));
+    known.map_err(|(_, message)| Error::bad_input(path, message))
+}
+
+fn checked_text(path: &[&str], text: &str) -> Result<String, Error> {
+    text::prose(text, MAX_TEXT).map_err(|(_, message)| Error::bad_input(path, message))
+}
+
+/// Names are compared in the form they sort by, other texts without case.
+fn folded_part(path: &[&str], field: TextField, part: &str) -> Result<String, Error> {
+    let part = checked_text(path, part)?;
+    Ok(if field == TextField::Name { text::sort_key(&part) } else { part.to_lowercase() })
+}
+
+fn limited<T>(path: &[&str], values: BTreeSet<T>) -> Result<BTreeSet<T>, Error> {
+    if values.len() > MAX_VALUES {
+        return Err(Error::bad_input(path, format!("must have at most {MAX_VALUES} values")));
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Filter, Test};
+
+    #[test]
+    fn filters_that_say_the_same_have_one_form() {
+        let stocked = || Filter::Is(Test::StockAtLeast(1));
+        let many = || Filter::Is(Test::StockAtLeast(100));
+        let both = Filter::All(vec![stocked(), many()]).canonical();
+        for same in [
+            Filter::All(vec![many(), stocked()]),
+            Filter::All(vec![stocked(), many(), stocked()]),
+            Filter::All(vec![Filter::All(vec![many()]), Filter::EVERYTHING, stocked()]),
+            Filter::Not(Box::new(Filter::All(vec![stocked(), many()]).negated())),
+            Filter::Any(vec![Filter::All(vec![stocked(), many()]), Filter::NOTHING]),
+        ] {
+            assert_eq!(same.canonical(), both);
+        }
+        assert_eq!(Filter::All(vec![stocked(), Filter::NOTHING]).canonical(), Filter::NOTHING);
+        assert_eq!(Filter::Any(vec![stocked(), Filter::EVERYTHING]).canonical(), Filter::EVERYTHING);
+        assert_eq!(Filter::EVERYTHING.negated().canonical(), Filter::NOTHING);
+    }
+}

@@ -1,0 +1,141 @@
+//! A list of products: which, and in what order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::catalog::filter::{Filter, Test};
+use crate::domain::catalog::model::{Product, Status};
+use crate::domain::error::Error;
+use crate::domain::ids::{ProductId, text_enum};
+use crate::domain::text;
+
+/// Characters of a search, at most.
+const MAX_SEARCH: usize = 200;
+
+/// A list as somebody asked for it.
+#[derive(Clone, Debug)]
+pub struct ListDraft {
+    pub search: Option<String>,
+    pub filter: Filter,
+    pub sort: Vec<(SortField, Direction)>,
+    /// Whether drafts and archived products may be seen.
+    pub all_states: bool,
+}
+
+/// What a client can sort by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortField {
+    Relevance,
+    Name,
+    Price,
+    Stock,
+    Rating,
+    CreatedAt,
+    UpdatedAt,
+}
+
+/// Which way; what has no value comes last in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    Ascending,
+    Descending,
+}
+
+text_enum! {
+    /// A column, or an expression, that lists are sorted by.
+    SortColumn {
+        /// From the search; see `search_distance` in the migrations.
+        Distance = "DISTANCE",
+        NameKey = "NAME_KEY",
+        Currency = "CURRENCY",
+        Amount = "AMOUNT",
+        Stock = "STOCK",
+        /// The only one that may be NULL.
+        Rating = "RATING",
+        CreatedAt = "CREATED_AT",
+        UpdatedAt = "UPDATED_AT",
+        /// Ends every sort, so that no two products are equal.
+        Id = "ID",
+    }
+}
+
+/// A checked list in canonical form: lists that mean the same are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct List {
+    /// Folded, as the products' texts are.
+    pub search: Option<String>,
+    pub filter: Filter,
+    /// Ends in [`SortColumn::Id`].
+    pub sort: Vec<(SortColumn, Direction)>,
+}
+
+/// A product on a page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    pub product: Product,
+    /// How far it is from what was searched; 0 where nothing was.
+    pub distance: f64,
+}
+
+impl ListDraft {
+    /// The list.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] with the argument at fault.
+    pub fn check(self) -> Result<List, Error> {
+        let search = match self.search.as_deref().map(str::trim).filter(|search| !search.is_empty()) {
+            Some(search) => Some(check_search(search)?),
+            None => None,
+        };
+        let visible = match self.all_states {
+            true => Filter::EVERYTHING,
+            false => Filter::Is(Test::Status([Status::Active].into())),
+        };
+        let filter = Filter::All(vec![visible, self.filter.check()?]).canonical();
+        let sort = match (self.sort.is_empty(), &search) {
+            (true, Some(_)) => vec![(SortField::Relevance, Direction::Ascending)],
+            (true, None) => vec![(SortField::CreatedAt, Direction::Descending)],
+            (false, _) => self.sort,
+        };
+        if search.is_none() && sort.iter().any(|(field, _)| *field == SortField::Relevance) {
+            return Err(Error::bad_input(&["sortBy"], "RELEVANCE needs `search`; sort by something else without it"));
+        }
+        Ok(List { search, filter, sort: columns(&sort) })
+    }
+}
+
+fn check_search(search: &str) -> Result<String, Error> {
+    let search = text::line(search, MAX_SEARCH).map_err(|(_, message)| Error::bad_input(&["search"], message))?;
+    Ok(text::sort_key(&search))
+}
+
+/// The columns to sort by; a field that comes again decides nothing.
+fn columns(sort: &[(SortField, Direction)]) -> Vec<(SortColumn, Direction)> {
+    let mut columns: Vec<(SortColumn, Direction)> = Vec::new();
+    let last = sort.last().map_or(Direction::Ascending, |(_, direction)| *direction);
+    let fields = sort.iter().flat_map(|&(field, direction)| {
+        let columns: &[SortColumn] = match field {
+            SortField::Relevance => &[SortColumn::Distance],
+            SortField::Name => &[SortColumn::NameKey],
+            // Amounts of two currencies do not compare.
+            SortField::Price => &[SortColumn::Currency, SortColumn::Amount],
+            SortField::Stock => &[SortColumn::Stock],
+            SortField::Rating => &[SortColumn::Rating],
+            SortField::CreatedAt => &[SortColumn::CreatedAt],
+            SortField::UpdatedAt => &[SortColumn::UpdatedAt],
+        };
+        columns.iter().map(move |&column| (column, direction))
+    });
+    for (column, direction) in fields.chain([(SortColumn::Id, last)]) {
+        if columns.iter().all(|(earlier, _)| *earlier != column) {
+            columns.push((column, direction));
+        }
+    }
+    columns
+}
+
+impl Found {
+    /// Its id.
+    pub fn id(&self) -> ProductId {
+        self.product.id
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads of the catalogue, and what is remembered of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::domain::Core;
+use crate::domain::answers::{Reach, Region};
+use crate::domain::catalog::category::Tree;
+use crate::domain::catalog::cursor::Cursor;
+use crate::domain::catalog::list::{Found, List};
+use crate::domain::catalog::model::{Product, ProductKey};
+use crate::domain::catalog::store;
+use crate::domain::changes::{Dependencies, Entity};
+use crate::domain::error::Error;
+use crate::domain::ids::ProductId;
+use crate::domain::page::{Page, Window};
+
+const PAGES: Region = Region { name: "products", reach: Reach::Shared };
+const COUNTS: Region = Region { name: "product_count", reach: Reach::Shared };
+const PRODUCTS: Region = Region { name: "product", reach: Reach::Process };
+const KEYS: Region = Region { name: "product_by_key", reach: Reach::Shared };
+const TREE: Region = Region { name: "categories", reach: Reach::Shared };
+
+/// A page of a list.
+pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>) -> Result<Arc<Page<Found>>, Error> {
+    let question = PageQuestion {
+        list,
+        size: window.size,
+        backward: window.backward,
+        after: window.after.as_ref(),
+        before: window.before.as_ref(),
+        offset: window.offset,
+    };
+    let (list, page) = (Arc::clone(list), window.clone());
+    core.answer(PAGES, &question, async move |core: Arc<Core>| {
+        let tree = tree_for(&core, &list).await?;
+        let rows = store::page(&mut *core.infra.db.read().await?, &list, &page, &tree).await?;
+        Ok((page.page(rows), dependencies(&list)))
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct PageQuestion<'a> {
+    list: &'a List,
+    size: u8,
+    backward: bool,
+    after: Option<&'a Cursor>,
+    before: Option<&'a Cursor>,
+    offset: u16,
+}
+
+/// How many products the list has; with `most` counting stops there.
+pub async fn product_count(core: &Arc<Core>, list: &Arc<List>, most: Option<i64>) -> Result<i64, Error> {
+    // How a list is sorted does not change how long it is.
+    let question = (&list.search, &list.filter, most);
+    let counted = Arc::clone(list);
+    let count = core.answer(COUNTS, &question, async move |core: Arc<Core>| {
+        let tree = tree_for(&core, &counted).await?;
+        let mut connection = core.infra.db.read().await?;
+        let count = match most {
+            Some(most) => store::count_up_to(&mut connection, &counted, &tree, most).await?,
+            None => store::count(&mut connection, &counted, &tree).await?,
+        };
+        Ok((count, dependencies(&counted)))
+    });
+    Ok(*count.await?)
+}
+
+/// The tree, where the list asks for it.
+async fn tree_for(core: &Arc<Core>, list: &List) -> Result<Arc<Tree>, Error> {
+    if list.filter.depends_on_categories() { categories(core).await } else { Ok(Arc::default()) }
+}
+
+fn dependencies(list: &List) -> Dependencies {
+    match list.filter.depends_on_categories() {
+        true => Dependencies::on_all(&[Entity::Product, Entity::Category]),
+        false => Dependencies::on_all(&[Entity::Product]),
+    }
+}
+
+/// The product with this key.
+pub async fn product(core: &Arc<Core>, key: ProductKey) -> Result<Option<Arc<Product>>, Error> {
+    if let ProductKey::Id(id) = key {
+        return Ok(products_by_ids(core, &[id]).await?.remove(&id));
+    }
+    let asked = key.clone();
+    let found: Arc<Option<Product>> = core
+        .answer(KEYS, &key, async move |core: Arc<Core>| {
+            let product = store::by_key(&mut *core.infra.db.read().await?, &asked).await?;
+            let dependencies = match &product {
+                Some(product) => Dependencies::on_one(Entity::Product, product.id.0),
+                None => Dependencies::on_all(&[Entity::Product]),
+            };
+            Ok((product, dependencies))
+        })
+        .await?;
+    Ok(found.as_ref().clone().map(Arc::new))
+}
+
+/// Of these products those that exist.
+pub async fn products_by_ids(core: &Arc<Core>, ids: &[ProductId]) -> Result<HashMap<ProductId, Arc<Product>>, Error> {
+    core.answer_each(PRODUCTS, Entity::Product, ids, async |core, missing| {
+        let products = store::by_ids(&mut *core.infra.db.read().await?, &missing).await?;
+        Ok(products.into_iter().map(|product| (product.id, product)).collect())
+    })
+    .await
+}
+
+/// All categories.
+pub async fn categories(core: &Arc<Core>) -> Result<Arc<Tree>, Error> {
+    core.answer(TREE, &(), async |core: Arc<Core>| {
+        let all = store::categories(&mut *core.infra.db.read().await?).await?;
+        Ok((Tree::from(all), Dependencies::on_all(&[Entity::Category])))
+    })
+    .await
+}

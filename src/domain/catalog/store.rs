@@ -1,0 +1,436 @@
+//! The catalogue's SQL: one function a statement, on a connection that the caller chose.
+
+use chrono::Utc;
+use diesel::expression::BoxableExpression;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Bool, Double, Text};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
+    PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgSortExpressionMethods,
+    PgTextExpressionMethods, QueryDsl, QueryResult, SelectableHelper, TextExpressionMethods,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde_json::Value;
+
+use crate::domain::catalog::category::{Category, NewCategory, Tree};
+use crate::domain::catalog::cursor::{Cursor, SortValue};
+use crate::domain::catalog::demo::{DemoCategory, DemoProduct};
+use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
+use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
+use crate::domain::catalog::model::{NewProduct, Product, ProductKey};
+use crate::domain::ids::{CategoryId, ProductId, UserId};
+use crate::domain::page::Window;
+use crate::infra::schema::{categories, products, sql_types::Tsvector};
+
+/// A condition on products; never NULL.
+type Condition = Box<dyn BoxableExpression<products::table, Pg, SqlType = Bool>>;
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    fn search_distance(sku: Text, search_text: Text, search_words: Tsvector, query: Text) -> Double;
+    fn search_query(query: Text) -> TsQuery;
+}
+
+#[derive(diesel::sql_types::SqlType, QueryId)]
+#[diesel(postgres_type(name = "tsquery", schema = "pg_catalog"))]
+pub struct TsQuery;
+
+diesel::infix_operator!(HasWords, " @@ ", backend: Pg);
+diesel::infix_operator!(ResemblesPartOf, " <% ", backend: Pg);
+
+/// The product by one of its keys.
+pub async fn by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> QueryResult<Option<Product>> {
+    let query = products::table.filter(has_key(key)).select(Product::as_select());
+    query.first(connection).await.optional()
+}
+
+/// The same, locked until the transaction ends.
+pub async fn lock_by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> QueryResult<Option<Product>> {
+    // Boxed conditions cannot be locked, ids can.
+    let id =
+        products::table.filter(has_key(key)).select(products::id).first::<ProductId>(connection).await.optional()?;
+    let Some(id) = id else { return Ok(None) };
+    let query = products::table.find(id).select(Product::as_select()).for_no_key_update();
+    query.first(connection).await.optional()
+}
+
+fn has_key(key: &ProductKey) -> Condition {
+    match key {
+        ProductKey::Id(id) => Box::new(products::id.eq(*id)),
+        ProductKey::Slug(slug) => Box::new(products::slug.eq(slug.clone())),
+        ProductKey::Sku(sku) => Box::new(products::sku.eq(sku.clone())),
+        ProductKey::ExternalReference(reference) => Box::new(
+            products::external_reference
+                .is_not_null()
+                .and(products::external_reference.assume_not_null().eq(reference.clone())),
+        ),
+    }
+}
+
+pub async fn by_ids(connection: &mut AsyncPgConnection, ids: &[ProductId]) -> QueryResult<Vec<Product>> {
+    products::table.filter(products::id.eq_any(ids)).select(Product::as_select()).load(connection).await
+}
+
+pub async fn insert(
+    connection: &mut AsyncPgConnection,
+    id: ProductId,
+    created_by: Option<UserId>,
+    product: &NewProduct,
+) -> QueryResult<Product> {
+    diesel::insert_into(products::table)
+        .values((products::id.eq(id), products::created_by.eq(created_by), product))
+        .returning(Product::as_returning())
+        .get_result(connection)
+        .await
+}
+
+pub async fn update(connection: &mut AsyncPgConnection, id: ProductId, product: &NewProduct) -> QueryResult<Product> {
+    diesel::update(products::table.find(id))
+        .set((product, products::version.eq(products::version + 1), products::updated_at.eq(Utc::now())))
+        .returning(Product::as_returning())
+        .get_result(connection)
+        .await
+}
+
+pub async fn set_stock(connection: &mut AsyncPgConnection, id: ProductId, stock: i32) -> QueryResult<Product> {
+    diesel::update(products::table.find(id))
+        .set((
+            products::stock.eq(stock),
+            products::version.eq(products::version + 1),
+            products::updated_at.eq(Utc::now()),
+        ))
+        .returning(Product::as_returning())
+        .get_result(connection)
+        .await
+}
+
+pub async fn delete(connection: &mut AsyncPgConnection, id: ProductId) -> QueryResult<()> {
+    diesel::delete(products::table.find(id)).execute(connection).await.map(|_| ())
+}
+
+/// Products of the list in the window, in the window's direction; one more than fit.
+pub async fn page(
+    connection: &mut AsyncPgConnection,
+    list: &List,
+    window: &Window<Cursor>,
+    tree: &Tree,
+) -> QueryResult<Vec<Found>> {
+    let search = list.search.as_deref();
+    let mut query = products::table.filter(belongs(list, tree)).into_boxed();
+    if let Some(after) = &window.after {
+        query = query.filter(beyond(&list.sort, &after.0, Side::After, search));
+    }
+    if let Some(before) = &window.before {
+        query = query.filter(beyond(&list.sort, &before.0, Side::Before, search));
+    }
+    for &(column, direction) in &list.sort {
+        // Backwards everything turns round, NULL too.
+        let ascending = (direction == Direction::Ascending) != window.backward;
+        macro_rules! by {
+            ($column:expr) => {
+                if ascending { query.then_order_by($column.asc()) } else { query.then_order_by($column.desc()) }
+            };
+        }
+        query = match column {
+            SortColumn::Distance => by!(distance(search.unwrap_or_default())),
+            SortColumn::NameKey => by!(products::name_key),
+            SortColumn::Currency => by!(products::price_currency),
+            SortColumn::Amount => by!(products::price_amount),
+            SortColumn::Stock => by!(products::stock),
+            SortColumn::Rating => match (ascending, window.backward) {
+                (true, false) => query.then_order_by(products::rating.asc().nulls_last()),
+                (false, false) => query.then_order_by(products::rating.desc().nulls_last()),
+                (true, true) => query.then_order_by(products::rating.asc().nulls_first()),
+                (false, true) => query.then_order_by(products::rating.desc().nulls_first()),
+            },
+            SortColumn::CreatedAt => by!(products::created_at),
+            SortColumn::UpdatedAt => by!(products::updated_at),
+            SortColumn::Id => by!(products::id),
+        };
+    }
+    let score: Box<dyn BoxableExpression<products::table, Pg, SqlType = Double>> = match search {
+        Some(search) => Box::new(distance(search)),
+        None => Box::new(0_f64.into_sql::<Double>()),
+    };
+    let rows: Vec<(Product, f64)> = query
+        .select((Product::as_select(), score))
+        .limit(window.limit())
+        .offset(window.offset.into())
+        .load(connection)
+        .await?;
+    Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect())
+}
+
+/// How many products the list has.
+pub async fn count(connection: &mut AsyncPgConnection, list: &List, tree: &Tree) -> QueryResult<i64> {
+    products::table.filter(belongs(list, tree)).count().get_result(connection).await
+}
+
+/// How many products the list has, counting no further than `most`.
+pub async fn count_up_to(connection: &mut AsyncPgConnection, list: &List, tree: &Tree, most: i64) -> QueryResult<i64> {
+    let rows = products::table.filter(belongs(list, tree)).select(products::id).limit(most).into_boxed();
+    CountRows(rows).get_result(connection).await
+}
+
+/// `SELECT count(*)` of the rows of a query, whose LIMIT then bounds the work.
+#[derive(QueryId)]
+struct CountRows<T>(T);
+
+impl<T> Query for CountRows<T> {
+    type SqlType = BigInt;
+}
+
+impl<T: QueryFragment<Pg>> QueryFragment<Pg> for CountRows<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT count(*) FROM (");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(") AS counted");
+        Ok(())
+    }
+}
+
+/// The product is of the list.
+fn belongs(list: &List, tree: &Tree) -> Condition {
+    let filtered = matches(&list.filter, tree);
+    match &list.search {
+        Some(search) => Box::new(filtered.and(is_found_by(search))),
+        None => filtered,
+    }
+}
+
+/// The search's words are in the product, or its text is a part of SKU or name, or resembles one.
+fn is_found_by(search: &str) -> Condition {
+    let has_words = HasWords::new(products::search_words, search_query(search.to_owned()));
+    let has_part = products::search_text.like(format!("%{}%", escape_like(search)));
+    let resembles = ResemblesPartOf::new(search.to_owned().into_sql::<Text>(), products::search_text);
+    Box::new(has_words.or(has_part).or(resembles))
+}
+
+fn distance(search: &str) -> search_distance<products::sku, products::search_text, products::search_words, String> {
+    search_distance(products::sku, products::search_text, products::search_words, search.to_owned())
+}
+
+fn escape_like(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+/// The product passes the filter.
+fn matches(filter: &Filter, tree: &Tree) -> Condition {
+    match filter {
+        Filter::All(parts) => join(parts, tree, true, |left, right| Box::new(left.and(right))),
+        Filter::Any(parts) => join(parts, tree, false, |left, right| Box::new(left.or(right))),
+        Filter::Not(inner) => Box::new(diesel::dsl::not(matches(inner, tree))),
+        Filter::Is(test) => passes(test, tree),
+    }
+}
+
+fn join(parts: &[Filter], tree: &Tree, none: bool, join: fn(Condition, Condition) -> Condition) -> Condition {
+    let conditions = parts.iter().map(|part| matches(part, tree));
+    conditions.reduce(join).unwrap_or_else(|| Box::new(none.into_sql::<Bool>()))
+}
+
+/// What may be NULL must be there first: then no test is neither true nor false.
+fn passes(test: &Test, tree: &Tree) -> Condition {
+    use products::dsl as p;
+
+    match test {
+        Test::Id(ids) => Box::new(p::id.eq_any(to_vec(ids))),
+        Test::Text(field, test) => text_passes(*field, test),
+        Test::HasExternalReference => Box::new(p::external_reference.is_not_null()),
+        Test::Status(states) => Box::new(p::status.eq_any(to_vec(states))),
+        Test::Currency(code) => Box::new(p::price_currency.eq(code.clone())),
+        Test::PriceAtLeast(amount) => Box::new(p::price_amount.ge(*amount)),
+        Test::StockAtLeast(stock) => Box::new(p::stock.ge(*stock)),
+        Test::Stock(values) => Box::new(p::stock.eq_any(to_vec(values))),
+        Test::Category(roots) => {
+            let ids = tree.subtrees(roots);
+            Box::new(p::category_id.is_not_null().and(p::category_id.assume_not_null().eq_any(ids)))
+        }
+        Test::HasCategory => Box::new(p::category_id.is_not_null()),
+        Test::TagsAny(tags) => Box::new(p::tags.overlaps_with(to_vec(tags))),
+        Test::TagsAll(tags) => Box::new(p::tags.contains(to_vec(tags))),
+        Test::HasAttribute(key) => Box::new(p::attributes.has_key(key.clone())),
+        Test::Attribute(key, values) => {
+            let values: Vec<Value> = values.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+            let value = p::attributes.retrieve_as_object(key.clone()).assume_not_null();
+            Box::new(p::attributes.has_key(key.clone()).and(value.eq_any(values)))
+        }
+        Test::CreatedAtLeast(time) => Box::new(p::created_at.ge(*time)),
+        Test::UpdatedAtLeast(time) => Box::new(p::updated_at.ge(*time)),
+    }
+}
+
+fn to_vec<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> Vec<T> {
+    values.into_iter().cloned().collect()
+}
+
+fn text_passes(field: TextField, test: &TextTest) -> Condition {
+    use products::dsl as p;
+
+    macro_rules! passes {
+        ($column:expr, $like:ident) => {
+            match test {
+                TextTest::In(values) => Box::new($column.eq_any(to_vec(values))),
+                TextTest::Contains(part) => Box::new($column.$like(format!("%{}%", escape_like(part)))),
+                TextTest::StartsWith(part) => Box::new($column.$like(format!("{}%", escape_like(part)))),
+            }
+        };
+    }
+    match (field, test) {
+        (TextField::Sku, _) => passes!(p::sku, ilike),
+        (TextField::Slug, _) => passes!(p::slug, ilike),
+        (TextField::Name, TextTest::In(names)) => Box::new(p::name.eq_any(to_vec(names))),
+        (TextField::Name, _) => passes!(p::name_key, like),
+        (TextField::ExternalReference, _) => {
+            let passes: Condition = passes!(p::external_reference.assume_not_null(), ilike);
+            Box::new(p::external_reference.is_not_null().and(passes))
+        }
+    }
+}
+
+/// Which side of a cursor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    After,
+    Before,
+}
+
+/// The product lies beyond the cursor: by the first sort column whose values differ.
+fn beyond(sort: &[(SortColumn, Direction)], values: &[SortValue], side: Side, search: Option<&str>) -> Condition {
+    let mut columns = sort.iter().zip(values).rev();
+    let none: Condition = Box::new(false.into_sql::<Bool>());
+    columns
+        .try_fold(none, |rest, (&(column, direction), value)| {
+            let greater = (direction == Direction::Ascending) == (side == Side::After);
+            let (strictly, equal) = compare(column, value, greater, side, search)?;
+            Some(Box::new(strictly.or(equal.and(rest))) as Condition)
+        })
+        .unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
+}
+
+/// Whether a column lies strictly beyond a value, and whether it is equal to it. `None` for a value of another type,
+/// which a checked cursor does not have.
+fn compare(
+    column: SortColumn,
+    value: &SortValue,
+    greater: bool,
+    side: Side,
+    search: Option<&str>,
+) -> Option<(Condition, Condition)> {
+    macro_rules! sides {
+        ($column:expr, $value:expr) => {{
+            let value = $value;
+            let strictly: Condition =
+                if greater { Box::new($column.gt(value.clone())) } else { Box::new($column.lt(value.clone())) };
+            (strictly, Box::new($column.eq(value)) as Condition)
+        }};
+    }
+    Some(match (column, value) {
+        (SortColumn::Distance, SortValue::Real(distance_then)) => {
+            sides!(distance(search.unwrap_or_default()), *distance_then)
+        }
+        (SortColumn::NameKey, SortValue::Text(name)) => sides!(products::name_key, name.clone()),
+        (SortColumn::Currency, SortValue::Text(code)) => sides!(products::price_currency, code.clone()),
+        (SortColumn::Amount, SortValue::Whole(amount)) => sides!(products::price_amount, *amount),
+        (SortColumn::Stock, SortValue::Whole(stock)) => sides!(products::stock, i32::try_from(*stock).ok()?),
+        (SortColumn::CreatedAt, SortValue::Time(time)) => sides!(products::created_at, *time),
+        (SortColumn::UpdatedAt, SortValue::Time(time)) => sides!(products::updated_at, *time),
+        (SortColumn::Id, SortValue::Id(id)) => sides!(products::id, *id),
+        // NULL comes last whichever the direction, so it lies after every value and before none.
+        (SortColumn::Rating, SortValue::Nothing) => {
+            let strictly: Condition = match side {
+                Side::After => Box::new(false.into_sql::<Bool>()),
+                Side::Before => Box::new(products::rating.is_not_null()),
+            };
+            (strictly, Box::new(products::rating.is_null()))
+        }
+        (SortColumn::Rating, SortValue::Real(rating)) => {
+            let (strictly, equal) = sides!(products::rating.assume_not_null(), *rating);
+            let known = || products::rating.is_not_null();
+            let strictly: Condition = match side {
+                Side::After => Box::new(products::rating.is_null().or(known().and(strictly))),
+                Side::Before => Box::new(known().and(strictly)),
+            };
+            (strictly, Box::new(known().and(equal)) as Condition)
+        }
+        _ => return None,
+    })
+}
+
+/// All categories.
+pub async fn categories(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Category>> {
+    categories::table.select(Category::as_select()).load(connection).await
+}
+
+/// All categories, locked until the transaction ends: the tree must not change while it is checked.
+pub async fn lock_categories(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Category>> {
+    let all = categories::table.order(categories::id).select(Category::as_select());
+    all.for_no_key_update().load(connection).await
+}
+
+pub async fn insert_category(
+    connection: &mut AsyncPgConnection,
+    id: CategoryId,
+    category: &NewCategory,
+) -> QueryResult<Category> {
+    diesel::insert_into(categories::table)
+        .values((categories::id.eq(id), category))
+        .returning(Category::as_returning())
+        .get_result(connection)
+        .await
+}
+
+pub async fn update_category(
+    connection: &mut AsyncPgConnection,
+    id: CategoryId,
+    category: &NewCategory,
+) -> QueryResult<Category> {
+    diesel::update(categories::table.find(id))
+        .set((category, categories::updated_at.eq(Utc::now())))
+        .returning(Category::as_returning())
+        .get_result(connection)
+        .await
+}
+
+pub async fn delete_category(connection: &mut AsyncPgConnection, id: CategoryId) -> QueryResult<()> {
+    diesel::delete(categories::table.find(id)).execute(connection).await.map(|_| ())
+}
+
+pub async fn insert_demo_categories(connection: &mut AsyncPgConnection, demo: &[DemoCategory]) -> QueryResult<()> {
+    let rows: Vec<_> = demo
+        .iter()
+        .map(|category| {
+            (
+                categories::id.eq(category.id),
+                categories::parent_id.eq(category.parent_id),
+                categories::slug.eq(&category.slug),
+                categories::name.eq(category.name),
+                categories::position.eq(category.position),
+            )
+        })
+        .collect();
+    let inserted = diesel::insert_into(categories::table).values(rows).on_conflict_do_nothing();
+    inserted.execute(connection).await.map(|_| ())
+}
+
+pub async fn insert_demo_products(
+    connection: &mut AsyncPgConnection,
+    created_by: Option<UserId>,
+    demo: &[DemoProduct],
+) -> QueryResult<()> {
+    let rows: Vec<_> = demo
+        .iter()
+        .map(|one| {
+            (
+                products::id.eq(one.id),
+                products::created_by.eq(created_by),
+                products::created_at.eq(one.created_at),
+                products::updated_at.eq(one.created_at),
+                &one.product,
+            )
+        })
+        .collect();
+    let inserted = diesel::insert_into(products::table).values(rows).on_conflict_do_nothing();
+    inserted.execute(connection).await.map(|_| ())
+}

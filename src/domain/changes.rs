@@ -1,0 +1,352 @@
+//! The change log and the version gate.
+//!
+//! Every write raises the version register in the last statement before its commit and appends what it changed to the
+//! log, so versions are gapless and in commit order. A read asks the gate first: the version it learns was read by a
+//! SELECT that started after the read began. What was stored under a version holds until a later change touches it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use diesel::{ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use crate::config::Freshness;
+use crate::domain::error::Error;
+use crate::domain::ids::{UserId, text_enum};
+use crate::infra::Infra;
+use crate::infra::schema::{catalog_version, changes};
+
+/// Changes that the process remembers; an answer older than all of them is read anew.
+const REMEMBERED: usize = 20_000;
+/// Longest wait for the version.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A state of the database: all writes up to this one.
+pub type Version = i64;
+
+text_enum! {
+    /// What a change is about.
+    Entity {
+        Product = "PRODUCT",
+        Category = "CATEGORY",
+        User = "USER",
+    }
+}
+
+text_enum! {
+    /// What happened to it.
+    Kind {
+        Created = "CREATED",
+        Updated = "UPDATED",
+        Deleted = "DELETED",
+        /// To any number of them.
+        Bulk = "BULK",
+    }
+}
+
+/// One change, as a command reports it.
+pub struct Change {
+    pub entity: Entity,
+    pub kind: Kind,
+    /// `None` for [`Kind::Bulk`] alone.
+    pub id: Option<Uuid>,
+    /// All that a filter, a sort or an audit can see of it, before and after.
+    pub before: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+}
+
+impl Change {
+    /// Something new.
+    pub fn created(entity: Entity, id: Uuid, after: &impl Serialize) -> Self {
+        Self { entity, kind: Kind::Created, id: Some(id), before: None, after: json(after) }
+    }
+
+    /// Something that is other than before.
+    pub fn updated(entity: Entity, id: Uuid, before: &impl Serialize, after: &impl Serialize) -> Self {
+        Self { entity, kind: Kind::Updated, id: Some(id), before: json(before), after: json(after) }
+    }
+
+    /// Something that is no more.
+    pub fn deleted(entity: Entity, id: Uuid, before: &impl Serialize) -> Self {
+        Self { entity, kind: Kind::Deleted, id: Some(id), before: json(before), after: None }
+    }
+
+    /// Many at once.
+    pub fn bulk(entity: Entity) -> Self {
+        Self { entity, kind: Kind::Bulk, id: None, before: None, after: None }
+    }
+}
+
+fn json(value: &impl Serialize) -> Option<serde_json::Value> {
+    serde_json::to_value(value).ok()
+}
+
+/// Raises the version and appends these changes: the last statements of a transaction.
+pub async fn record(
+    connection: &mut AsyncPgConnection,
+    actor: Option<UserId>,
+    happened: Vec<Change>,
+) -> QueryResult<Version> {
+    // The register's row stays locked until the commit: versions become visible in order.
+    let version: Version = diesel::update(catalog_version::table)
+        .set(catalog_version::v.eq(catalog_version::v + 1))
+        .returning(catalog_version::v)
+        .get_result(connection)
+        .await?;
+    let rows: Vec<_> = (0_i32..)
+        .zip(happened)
+        .map(|(n, change)| {
+            (
+                changes::v.eq(version),
+                changes::n.eq(n),
+                changes::entity.eq(change.entity),
+                changes::kind.eq(change.kind),
+                changes::entity_id.eq(change.id),
+                changes::before.eq(change.before),
+                changes::after.eq(change.after),
+                changes::actor_id.eq(actor),
+            )
+        })
+        .collect();
+    diesel::insert_into(changes::table).values(rows).execute(connection).await?;
+    Ok(version)
+}
+
+/// What an answer depended on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependencies {
+    /// Any change of these.
+    pub kinds: Vec<Entity>,
+    /// Changes of these alone.
+    pub entities: Vec<(Entity, Uuid)>,
+}
+
+impl Dependencies {
+    /// On every one of these kinds.
+    pub fn on_all(kinds: &[Entity]) -> Self {
+        Self { kinds: kinds.to_vec(), entities: Vec::new() }
+    }
+
+    /// On this one alone.
+    pub fn on_one(entity: Entity, id: Uuid) -> Self {
+        Self { kinds: Vec::new(), entities: vec![(entity, id)] }
+    }
+}
+
+/// The part of the log that the process has seen.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Everything up to here was seen.
+    version: Version,
+    /// Everything after this is remembered.
+    since: Version,
+    recent: VecDeque<(Version, Entity, Option<Uuid>)>,
+    last_of_kind: HashMap<Entity, Version>,
+    last_of_all: HashMap<Entity, Version>,
+    last_of_one: HashMap<(Entity, Uuid), Version>,
+}
+
+impl Log {
+    /// A log that begins to remember after this version.
+    pub fn starting_at(version: Version) -> Self {
+        Self { version, since: version, ..Self::default() }
+    }
+
+    /// The latest version seen.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Takes note of a change.
+    pub fn append(&mut self, version: Version, entity: Entity, id: Option<Uuid>) {
+        self.version = self.version.max(version);
+        self.last_of_kind.insert(entity, version);
+        match id {
+            Some(id) => self.last_of_one.insert((entity, id), version),
+            None => self.last_of_all.insert(entity, version),
+        };
+        self.recent.push_back((version, entity, id));
+        while self.recent.len() > REMEMBERED
+            && let Some((version, entity, id)) = self.recent.pop_front()
+        {
+            self.since = self.since.max(version);
+            if let Some(id) = id
+                && self.last_of_one.get(&(entity, id)) == Some(&version)
+            {
+                self.last_of_one.remove(&(entity, id));
+            }
+        }
+    }
+
+    /// Whether what was read at `read_at` is known to hold still.
+    pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
+        let not_after = |touched: Option<&Version>| touched.is_none_or(|&touched| touched <= read_at);
+        read_at >= self.since
+            && dependencies.kinds.iter().all(|kind| not_after(self.last_of_kind.get(kind)))
+            && dependencies.entities.iter().all(|(kind, id)| {
+                not_after(self.last_of_all.get(kind)) && not_after(self.last_of_one.get(&(*kind, *id)))
+            })
+    }
+}
+
+/// Tells every reader a version that is not older than its question.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    infra: Arc<Infra>,
+    freshness: Freshness,
+    log: RwLock<Log>,
+    history: RwLock<Uuid>,
+    waiting: Mutex<Vec<oneshot::Sender<Result<Version, Error>>>>,
+    someone_waits: Notify,
+    /// When the SELECT that gave the latest version started.
+    seen_at: RwLock<Option<Instant>>,
+}
+
+impl Gate {
+    /// Starts the task that reads the register; it ends with the gate.
+    pub fn start(infra: Arc<Infra>, freshness: Freshness) -> Self {
+        let shared = Arc::new(Shared {
+            infra,
+            freshness,
+            log: RwLock::default(),
+            history: RwLock::default(),
+            waiting: Mutex::default(),
+            someone_waits: Notify::new(),
+            seen_at: RwLock::default(),
+        });
+        let reader = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            let mut connection = None;
+            while let Some(shared) = reader.upgrade() {
+                let idle = tokio::time::timeout(Duration::from_secs(1), shared.someone_waits.notified()).await;
+                if idle.is_ok() {
+                    shared.answer_all(&mut connection).await;
+                }
+            }
+        });
+        Self { shared }
+    }
+
+    /// The version now: read by a SELECT that starts after this call, and is shared with all that ask meanwhile.
+    ///
+    /// # Errors
+    /// When the register cannot be read.
+    pub async fn version(&self) -> Result<Version, Error> {
+        if let Freshness::Bounded(bound) = self.shared.freshness
+            && read(&self.shared.seen_at).is_some_and(|seen_at| seen_at.elapsed() < bound)
+        {
+            return Ok(read(&self.shared.log).version);
+        }
+        let (told, answer) = oneshot::channel();
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        self.shared.someone_waits.notify_one();
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(gone)) => Err(Error::unavailable(gone)),
+            Err(_) => Err(Error::unavailable(anyhow::anyhow!("the version register was not read in {PATIENCE:?}"))),
+        }
+    }
+
+    /// Whether what was read at `read_at` is known to hold at the latest version seen.
+    pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
+        read(&self.shared.log).untouched(dependencies, read_at)
+    }
+
+    /// The name of this database's line of versions; known after the first [`Self::version`].
+    pub fn history(&self) -> Uuid {
+        *read(&self.shared.history)
+    }
+}
+
+impl Shared {
+    async fn answer_all(&self, connection: &mut Option<AsyncPgConnection>) {
+        // Taken before the SELECT starts: whoever comes later waits for the next one.
+        let asked = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = Instant::now();
+        let mut answer = self.ask_patiently(connection).await;
+        if answer.is_err() && connection.take().is_some() && started.elapsed() < PATIENCE / 4 {
+            // The connection may have died of old age: once more on a new one.
+            answer = self.ask_patiently(connection).await;
+        }
+        match &answer {
+            Ok(_) => *write(&self.seen_at) = Some(started),
+            Err(error) => {
+                *connection = None;
+                tracing::warn!(error = error as &dyn std::error::Error, "the version register cannot be read");
+            }
+        }
+        for told in asked {
+            let _ = told.send(answer.clone());
+        }
+    }
+
+    async fn ask_patiently(&self, connection: &mut Option<AsyncPgConnection>) -> Result<Version, Error> {
+        let asked = tokio::time::timeout(PATIENCE, self.ask(connection)).await;
+        asked.unwrap_or_else(|_| Err(Error::unavailable(anyhow::anyhow!("no answer in {PATIENCE:?}"))))
+    }
+
+    async fn ask(&self, connection: &mut Option<AsyncPgConnection>) -> Result<Version, Error> {
+        let connection = match connection {
+            Some(connection) => connection,
+            none => none.insert(self.infra.db.direct().await.map_err(Error::unavailable)?),
+        };
+        self.infra.metrics.gate_reads.inc();
+        let first = read(&self.seen_at).is_none();
+        if first {
+            // What happened lately says which entries of a shared cache still hold.
+            let (version, history) = catalog_version::table
+                .select((catalog_version::v, catalog_version::history))
+                .first::<(Version, Uuid)>(connection)
+                .await?;
+            *write(&self.history) = history;
+            *write(&self.log) = Log::starting_at(version - i64::try_from(REMEMBERED / 4).unwrap_or(0));
+        }
+        let since = read(&self.log).version;
+        let rows = since_version(connection, since).await?;
+        let version = rows.as_slice().first().map_or(since, |row| row.0);
+        let mut log = write(&self.log);
+        if rows.len() > REMEMBERED || version < since {
+            // More than is remembered, or another life of the database: nothing older is known to hold.
+            *log = Log::starting_at(version);
+        }
+        for row in &rows {
+            if let (_, Some(changed_at), Some(entity), id) = *row
+                && changed_at <= version
+            {
+                log.append(changed_at, entity, id);
+            }
+        }
+        log.version = log.version.max(version);
+        Ok(version)
+    }
+}
+
+/// The register, beside each change after `since`: one statement, so that both are of one snapshot.
+async fn since_version(
+    connection: &mut AsyncPgConnection,
+    since: Version,
+) -> QueryResult<Vec<(Version, Option<Version>, Option<Entity>, Option<Uuid>)>> {
+    catalog_version::table
+        .left_join(changes::table.on(changes::v.gt(since)))
+        .select((catalog_version::v, changes::v.nullable(), changes::entity.nullable(), changes::entity_id.nullable()))
+        .order((changes::v, changes::n))
+        .limit(i64::try_from(REMEMBERED).unwrap_or(i64::MAX) + 1)
+        .load(connection)
+        .await
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,259 @@
+//! All that a client may learn of a failure: the only place where client-visible errors are made.
+
+use async_graphql::{Enum, ErrorExtensions, Interface, ServerError, SimpleObject};
+use serde_json::{Map, Value, json};
+
+use crate::domain;
+use crate::domain::error::{FieldError, FieldErrorCode, FieldErrors};
+
+/// A failure of a field, for the `errors` of the response.
+///
+/// It has no `Display` on purpose: async-graphql shows every `Display` error to the client as it is, so `?` on a raw
+/// database error would leak it. Without it, only the `From`s below apply.
+#[derive(Debug)]
+pub struct ApiError {
+    code: &'static str,
+    message: String,
+    argument: Vec<String>,
+}
+
+/// What resolvers return.
+pub type Result<T> = std::result::Result<T, ApiError>;
+
+impl ApiError {
+    /// An argument that cannot be worked with.
+    pub fn bad_input(argument: &str, message: impl Into<String>) -> Self {
+        domain::error::Error::bad_input(&[argument], message).into()
+    }
+}
+
+impl From<domain::error::Error> for ApiError {
+    fn from(error: domain::error::Error) -> Self {
+        use domain::error::Error as E;
+
+        let code = match &error {
+            E::Unauthenticated => "UNAUTHENTICATED",
+            E::Forbidden(_) => "FORBIDDEN",
+            E::BadInput { .. } => "BAD_USER_INPUT",
+            E::Busy => "BUSY",
+            E::Timeout => "TIMEOUT",
+            E::Conflict => "CONFLICT",
+            E::Unavailable(_) => "UNAVAILABLE",
+            E::Internal(_) => "INTERNAL_SERVER_ERROR",
+        };
+        if let E::Unavailable(cause) | E::Internal(cause) = &error {
+            tracing::error!(error = format!("{cause:#}"), code, "a field failed");
+        }
+        let argument = if let E::BadInput { path, .. } = &error { path.clone() } else { Vec::new() };
+        let message = match argument.as_slice() {
+            [] => error.to_string(),
+            path => format!("`{}` {error}", path.join(".")),
+        };
+        Self { code, message, argument }
+    }
+}
+
+impl From<ApiError> for async_graphql::Error {
+    fn from(error: ApiError) -> Self {
+        Self::new(error.message).extend_with(|_, extensions| {
+            extensions.set("code", error.code);
+            if !error.argument.is_empty() {
+                extensions.set("argument", error.argument);
+            }
+        })
+    }
+}
+
+/// Why a mutation did not do what it was asked. Select `... on UserError { code message path }`, and errors of kinds
+/// that do not exist yet cannot break a client.
+#[derive(Interface)]
+#[graphql(
+    field(name = "code", ty = "&ErrorCode", desc = "What kind of error it is, for programs."),
+    field(name = "message", ty = "&String", desc = "What to do, for people."),
+    field(
+        name = "path",
+        ty = "&Option<Vec<String>>",
+        desc = "The argument at fault, as in `[\"input\", \"price\", \"amount\"]`."
+    )
+)]
+pub enum UserError {
+    Validation(ValidationError),
+    Taken(TakenError),
+    NotFound(NotFoundError),
+    VersionConflict(super::catalog::VersionConflictError),
+    Credentials(CredentialsError),
+}
+
+/// The kinds of errors that a client can mend.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The value is not of the form that it must have.
+    Invalid,
+    /// The value is missing.
+    Required,
+    /// The value is too short.
+    TooShort,
+    /// The value is too long.
+    TooLong,
+    /// The value is too small or too large.
+    OutOfRange,
+    /// Another has this value, which must be unique.
+    Taken,
+    /// There is no such thing.
+    NotFound,
+    /// Something else still needs it.
+    InUse,
+    /// It was changed since the version, or the stock, that was given.
+    VersionConflict,
+    /// Address or password is wrong.
+    InvalidCredentials,
+}
+
+/// An input is not acceptable.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct ValidationError {
+    /// What kind of error it is, for programs.
+    pub code: ErrorCode,
+    /// What to do, for people.
+    pub message: String,
+    /// The argument at fault, as in `["input", "price", "amount"]`.
+    pub path: Option<Vec<String>>,
+}
+
+/// A value that must be unique belongs to another.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct TakenError {
+    /// What kind of error it is, for programs.
+    pub code: ErrorCode,
+    /// What to do, for people.
+    pub message: String,
+    /// The argument at fault, as in `["input", "sku"]`.
+    pub path: Option<Vec<String>>,
+}
+
+/// What an argument names does not exist, or not for this viewer.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct NotFoundError {
+    /// What kind of error it is, for programs.
+    pub code: ErrorCode,
+    /// What to do, for people.
+    pub message: String,
+    /// The argument at fault, as in `["by"]`.
+    pub path: Option<Vec<String>>,
+}
+
+/// Nobody was signed in.
+#[derive(SimpleObject, Clone, Debug)]
+pub struct CredentialsError {
+    /// What kind of error it is, for programs.
+    pub code: ErrorCode,
+    /// What to do, for people.
+    pub message: String,
+    /// The argument at fault.
+    pub path: Option<Vec<String>>,
+}
+
+/// Where in a mutation's arguments.
+pub fn path(parts: &[&str]) -> Option<Vec<String>> {
+    Some(parts.iter().map(|&part| part.to_owned()).collect())
+}
+
+impl ValidationError {
+    fn new(argument: &str, error: FieldError) -> Self {
+        let code = match error.code {
+            FieldErrorCode::Invalid => ErrorCode::Invalid,
+            FieldErrorCode::Required => ErrorCode::Required,
+            FieldErrorCode::TooShort => ErrorCode::TooShort,
+            FieldErrorCode::TooLong => ErrorCode::TooLong,
+            FieldErrorCode::OutOfRange => ErrorCode::OutOfRange,
+        };
+        // An argument of its own, such as `delta`, has no input around it.
+        let path: Vec<String> = match argument {
+            "" => error.path,
+            argument => [vec![argument.to_owned()], error.path].concat(),
+        };
+        Self { code, message: error.message, path: Some(path) }
+    }
+
+    /// One for each of these, in the argument that holds the input.
+    pub fn all<T: From<Self>>(argument: &str, errors: FieldErrors) -> Vec<T> {
+        errors.0.into_iter().map(|error| Self::new(argument, error).into()).collect()
+    }
+}
+
+impl TakenError {
+    /// Another has this value.
+    pub fn new(argument: &[&str]) -> Self {
+        let message = "belongs to another; choose a different one".to_owned();
+        Self { code: ErrorCode::Taken, message, path: path(argument) }
+    }
+}
+
+impl NotFoundError {
+    /// There is no such thing.
+    pub fn new(argument: &[&str], message: &str) -> Self {
+        Self { code: ErrorCode::NotFound, message: message.to_owned(), path: path(argument) }
+    }
+}
+
+impl CredentialsError {
+    /// One for every reason.
+    pub fn new() -> Self {
+        let message = "e-mail address or password is wrong".to_owned();
+        Self { code: ErrorCode::InvalidCredentials, message, path: path(&["input"]) }
+    }
+}
+
+impl Default for CredentialsError {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Errors in one response, at most.
+const MAX_ERRORS: usize = 10;
+/// Characters of an error's message, at most.
+const MAX_MESSAGE: usize = 400;
+
+/// The body of an answer that refuses a request as a whole.
+pub fn refusal(code: &str, message: &str, request_id: Option<&str>) -> Value {
+    let mut extensions = Map::from_iter([("code".to_owned(), json!(code))]);
+    extensions.extend(request_id.map(|id| ("requestId".to_owned(), json!(id))));
+    json!({ "errors": [{ "message": message, "extensions": extensions }] })
+}
+
+/// The `errors` of a response: each with its code and the request's name, and not too many.
+pub fn shown(errors: &[ServerError], refused: bool, request_id: &str) -> Value {
+    let shown = errors.iter().take(MAX_ERRORS).map(|error| {
+        let mut extensions = match json!(error.extensions) {
+            Value::Object(extensions) => extensions,
+            _ => Map::new(),
+        };
+        extensions.entry("code").or_insert_with(|| json!(default_code(&error.message, refused)));
+        extensions.insert("requestId".to_owned(), json!(request_id));
+        let message: String = error.message.chars().take(MAX_MESSAGE).collect();
+        let mut shown = Map::from_iter([("message".to_owned(), json!(message))]);
+        if !error.locations.is_empty() {
+            shown.insert("locations".to_owned(), json!(error.locations));
+        }
+        if !error.path.is_empty() {
+            shown.insert("path".to_owned(), json!(error.path));
+        }
+        shown.insert("extensions".to_owned(), Value::Object(extensions));
+        Value::Object(shown)
+    });
+    shown.collect()
+}
+
+/// The code of an error that is async-graphql's own.
+fn default_code(message: &str, refused: bool) -> &'static str {
+    match message {
+        "Query is too complex." | "Query is nested too deep." => "QUERY_TOO_COMPLEX",
+        message if message.starts_with("The recursion depth") => "QUERY_TOO_COMPLEX",
+        message if message.starts_with("The number of directives") => "QUERY_TOO_COMPLEX",
+        message if message.starts_with("Variable") => "BAD_USER_INPUT",
+        _ if refused => "GRAPHQL_VALIDATION_FAILED",
+        // Of a field that ran, only its arguments can be at fault: all else has a code.
+        _ => "BAD_USER_INPUT",
+    }
+}

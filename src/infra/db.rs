@@ -1,0 +1,260 @@
+//! The way to PostgreSQL: two pools, and the direct connection beside them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+use bb8::{Pool, PooledConnection};
+use diesel::ConnectionError;
+use diesel::connection::InstrumentationEvent;
+use diesel::result::Error as DieselError;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::FutureExt;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::Settings;
+
+/// Longest time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
+
+/// PostgreSQL as the process uses it.
+pub struct Database {
+    read: Gated,
+    write: Gated,
+    direct: Arc<Connector>,
+    statements: Arc<AtomicU64>,
+}
+
+/// A connection of a pool, and its place in the queue before it.
+pub struct Connection {
+    connection: PooledConnection<'static, Manager>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Connection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.connection
+    }
+}
+
+impl std::ops::DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.connection
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum NoConnection {
+    #[error("no connection became free within {0:?}")]
+    Busy(Duration),
+    #[error("PostgreSQL cannot be reached")]
+    Unreachable(#[source] anyhow::Error),
+}
+
+impl Database {
+    /// Pools for these settings; nothing connects yet.
+    ///
+    /// # Errors
+    /// When a URL is malformed.
+    pub fn new(settings: &Settings, url: &SecretString, direct_url: &SecretString) -> anyhow::Result<Self> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let connector = |url, access| Connector::new(url, access, settings, Some(Arc::clone(&statements)));
+        Ok(Self {
+            read: Gated::new(connector(url, Access::Read)?, settings),
+            write: Gated::new(connector(url, Access::Write)?, settings),
+            direct: Arc::new(Connector::new(direct_url, Access::Read, settings, None)?),
+            statements,
+        })
+    }
+
+    /// A connection on which PostgreSQL refuses every write.
+    pub async fn read(&self) -> Result<Connection, NoConnection> {
+        self.read.get().await
+    }
+
+    /// A connection for a command.
+    pub async fn write(&self) -> Result<Connection, NoConnection> {
+        self.write.get().await
+    }
+
+    /// A read-only connection outside the pools, and outside their statement count.
+    pub async fn direct(&self) -> anyhow::Result<AsyncPgConnection> {
+        self.direct.connect().await
+    }
+
+    /// Statements sent through the pools so far.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+}
+
+/// A pool behind a queue that is first come, first served, which bb8's own is not.
+struct Gated {
+    pool: Pool<Manager>,
+    turns: Arc<Semaphore>,
+    connector: Arc<Connector>,
+    wait: Duration,
+}
+
+impl Gated {
+    fn new(connector: Connector, settings: &Settings) -> Self {
+        let connector = Arc::new(connector);
+        let mut config = ManagerConfig::<AsyncPgConnection>::default();
+        let to_connect = Arc::clone(&connector);
+        config.custom_setup = Box::new(move |_| {
+            let connector = Arc::clone(&to_connect);
+            let connect = async move { connector.connect().await };
+            connect.map(|made| made.map_err(|error| ConnectionError::BadConnection(format!("{error:#}")))).boxed()
+        });
+        // The default asks the server `SELECT 1` before each use; the driver knows when its socket has closed.
+        config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection| {
+            let broken = diesel_async::pooled_connection::PoolableConnection::is_broken(connection);
+            async move { if broken { Err(DieselError::BrokenTransactionManager) } else { Ok(()) } }.boxed()
+        }));
+        // The manager's own URL is not used: the connector has it, with its TLS.
+        let manager = Manager::new_with_config("", config);
+        let pool = Pool::builder()
+            .max_size(settings.database_pool_size)
+            .connection_timeout(settings.database_wait)
+            .retry_connection(false)
+            .build_unchecked(manager);
+        let turns = Arc::new(Semaphore::new(settings.database_pool_size as usize));
+        Self { pool, turns, connector, wait: settings.database_wait }
+    }
+
+    async fn get(&self) -> Result<Connection, NoConnection> {
+        let busy = |_| NoConnection::Busy(self.wait);
+        let turn = tokio::time::timeout(self.wait, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(busy)?.map_err(|closed| NoConnection::Unreachable(closed.into()))?;
+        match self.pool.get_owned().await {
+            Ok(connection) => Ok(Connection { connection, _turn: turn }),
+            Err(bb8::RunError::User(error)) => Err(NoConnection::Unreachable(error.into())),
+            Err(bb8::RunError::TimedOut) => {
+                Err(NoConnection::Unreachable(anyhow::anyhow!("{} did not answer", self.connector.place())))
+            }
+        }
+    }
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// Makes connections to one database.
+pub struct Connector {
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    setup: String,
+    statements: Option<Arc<AtomicU64>>,
+}
+
+impl Connector {
+    pub fn new(
+        url: &SecretString,
+        access: Access,
+        settings: &Settings,
+        statements: Option<Arc<AtomicU64>>,
+    ) -> anyhow::Result<Self> {
+        let mut config = parse_url(url.expose_secret())?;
+        config.application_name("stockroom").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
+        let read_only = if access == Access::Read { "on" } else { "off" };
+        let setup = format!(
+            "SET default_transaction_read_only = {read_only}; SET statement_timeout = {}; \
+             SET client_connection_check_interval = 250; SET lock_timeout = {}; \
+             SET idle_in_transaction_session_timeout = 5000; SET timezone = 'UTC'; \
+             SET pg_trgm.word_similarity_threshold = 0.45",
+            settings.statement_timeout.as_millis(),
+            settings.statement_timeout.as_millis() / 2,
+        );
+        Ok(Self { config, tls: tls()?, setup, statements })
+    }
+
+    /// A connection, set up.
+    pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
+        let (client, io) = self.config.connect(self.tls.clone()).await.map_err(|error| {
+            anyhow::Error::new(error).context(format!("connecting to PostgreSQL at {}", self.place()))
+        })?;
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, io).await?;
+        connection.batch_execute(&self.setup).await?;
+        if let Some(statements) = &self.statements {
+            let statements = Arc::clone(statements);
+            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+                if let InstrumentationEvent::StartQuery { query, .. } = event {
+                    statements.fetch_add(1, Ordering::Relaxed);
+                    tracing::debug!(target: "sql", "{query}");
+                }
+            });
+        }
+        Ok(connection)
+    }
+
+    /// Host, port and database, without the secrets.
+    pub fn place(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => "localhost".to_owned(),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        format!("{host}:{port}/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+/// A PostgreSQL URL with libpq's `sslmode`, where anything but `disable` means TLS with full verification, and no
+/// `sslmode` means that for every host but this one.
+///
+/// # Errors
+/// When the URL is malformed, or asks for a mode that may fall back to plaintext.
+fn parse_url(url: &str) -> anyhow::Result<tokio_postgres::Config> {
+    let (start, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut mode = None;
+    let mut kept = Vec::new();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("sslmode", value)) => mode = Some(value),
+            _ => kept.push(parameter),
+        }
+    }
+    let rest = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    let mut config: tokio_postgres::Config = format!("{start}{rest}").parse().map_err(|error| {
+        anyhow::anyhow!("the PostgreSQL URL is malformed ({error}); use postgres://user:password@host:5432/database")
+    })?;
+    let local = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(host) => host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    });
+    config.ssl_mode(match mode {
+        Some("disable") => SslMode::Disable,
+        None if local => SslMode::Disable,
+        None | Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
+        Some(other) => bail!("sslmode={other} may fall back to plaintext; use sslmode=require or sslmode=disable"),
+    });
+    Ok(config)
+}
+
+/// TLS that trusts what the machine trusts.
+fn tls() -> anyhow::Result<MakeRustlsConnect> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}

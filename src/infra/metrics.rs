@@ -1,0 +1,57 @@
+//! What the process counts, in the text format of OpenMetrics.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// Every figure of `/metrics`.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests to `/graphql` by kind of operation and outcome.
+    pub requests: Family<Labels<2>, Counter>,
+    /// Seconds from a request's last byte to its answer.
+    pub request_seconds: Histogram,
+    /// Cache decisions by kind of answer and decision.
+    pub cache: Family<Labels<2>, Counter>,
+    /// SELECTs of the version register.
+    pub gate_reads: Counter,
+    /// Redis commands that failed or took too long, and entries that were not what they should be.
+    pub redis_faults: Family<Labels<1>, Counter>,
+    /// Passwords hashed.
+    pub password_hashes: Counter,
+    /// Resolvers that panicked.
+    pub panics: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("stockroom");
+        let requests = Family::default();
+        registry.register("requests", "GraphQL requests by operation and outcome", requests.clone());
+        let request_seconds = Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        registry.register("request_seconds", "Time to answer a GraphQL request", request_seconds.clone());
+        let cache = Family::default();
+        registry.register("cache", "Cache decisions by kind of answer", cache.clone());
+        let gate_reads = Counter::default();
+        registry.register("gate_reads", "SELECTs of the version register", gate_reads.clone());
+        let redis_faults = Family::default();
+        registry.register("redis_faults", "Redis failures and unusable entries", redis_faults.clone());
+        let password_hashes = Counter::default();
+        registry.register("password_hashes", "Passwords hashed or verified", password_hashes.clone());
+        let panics = Counter::default();
+        registry.register("panics", "Resolvers that panicked", panics.clone());
+        Self { registry, requests, request_seconds, cache, gate_reads, redis_faults, password_hashes, panics }
+    }
+}
+
+impl Metrics {
+    /// All figures as text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_or_else(|error| error.to_string(), |()| text)
+    }
+}

@@ -1,0 +1,50 @@
+//! Floor 1, what the process talks to: PostgreSQL, Redis, keys, clocks of its own. It knows no user and no product.
+
+pub mod db;
+pub mod keys;
+pub mod metrics;
+pub mod migrations;
+pub mod passwords;
+pub mod postgres;
+pub mod redis;
+#[expect(clippy::wildcard_imports, reason = "it is generated")]
+pub mod schema;
+pub mod telemetry;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::infra::db::Database;
+use crate::infra::keys::SigningKey;
+use crate::infra::metrics::Metrics;
+use crate::infra::passwords::Passwords;
+use crate::infra::redis::Redis;
+use crate::infra::tokens::Tokens;
+
+/// The outside world in one handle.
+pub struct Infra {
+    pub db: Database,
+    pub redis: Option<Redis>,
+    pub tokens: Tokens,
+    pub passwords: Passwords,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Infra {
+    /// Builds the pools; connections are made when they are first needed.
+    pub fn new(settings: &Settings, db: Database, key: &SigningKey) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let redis = match &settings.redis_url {
+            Some(url) => Some(Redis::new(url, settings, Arc::clone(&metrics))?),
+            None => None,
+        };
+        Ok(Self {
+            db,
+            redis,
+            tokens: Tokens::new(settings, key)?,
+            passwords: Passwords::new(settings, Arc::clone(&metrics))?,
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! The way to Redis: short deadlines and a circuit breaker, so that no request fails or waits for it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bb8::{ManageConnection, Pool};
+use bb8_redis::RedisConnectionManager;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, RedisError};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Settings;
+use crate::infra::metrics::Metrics;
+
+/// After a failure Redis is left alone this long; then one request tries it again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A larger value is neither kept nor believed, in bytes.
+const MAX_VALUE: usize = 1024 * 1024;
+
+/// Redis, as far as it is there.
+pub struct Redis {
+    pool: Pool<Manager>,
+    timeout: Duration,
+    prefix: String,
+    breaker: Breaker,
+    metrics: Arc<Metrics>,
+}
+
+impl Redis {
+    /// A pool that connects when it is first needed.
+    ///
+    /// # Errors
+    /// When the URL is malformed.
+    pub fn new(url: &SecretString, settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        // Both TLS stacks of the process must agree on one provider; a second call finds it installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let manager = RedisConnectionManager::new(url.expose_secret()).map_err(|error| {
+            anyhow::anyhow!("REDIS_URL is malformed ({error}); use redis://host:6379 or rediss://:password@host:6379")
+        })?;
+        let pool = Pool::builder()
+            .max_size(settings.redis_pool_size)
+            .connection_timeout(settings.redis_timeout)
+            .test_on_check_out(false)
+            .build_unchecked(Manager(manager));
+        Ok(Self {
+            pool,
+            timeout: settings.redis_timeout,
+            prefix: settings.redis_prefix.clone(),
+            breaker: Breaker::default(),
+            metrics,
+        })
+    }
+
+    /// The bytes under `key`; `None` also where Redis could not be asked in time.
+    pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let key = self.key(key);
+        let found = self.patiently(async |redis| redis.get::<_, Option<Vec<u8>>>(key).await).await??;
+        if found.len() > MAX_VALUE {
+            self.fault("too_large");
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Keeps the bytes under `key` for this long, if Redis is there.
+    pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) {
+        if value.len() > MAX_VALUE {
+            return;
+        }
+        let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.patiently(async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
+    }
+
+    /// Asks Redis for its version, without the breaker.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        let patience = Duration::from_secs(2);
+        let info: String = tokio::time::timeout(patience, async {
+            let mut connection = self.pool.dedicated_connection().await?;
+            redis::cmd("INFO").arg("server").query_async(&mut connection.redis).await
+        })
+        .await
+        .map_err(|_| anyhow::anyhow!("no answer within {patience:?}"))??;
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok(version.unwrap_or("unknown").trim().to_owned())
+    }
+
+    /// Counts something that a healthy Redis would not have given.
+    pub fn fault(&self, kind: &'static str) {
+        self.metrics.redis_faults.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}:{key}", self.prefix)
+    }
+
+    /// The one place where a failure of Redis ends.
+    async fn patiently<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Option<T> {
+        if !self.breaker.lets_through() {
+            return None;
+        }
+        let asked = async {
+            let mut connection = match self.pool.get().await {
+                Ok(connection) => connection,
+                Err(bb8::RunError::TimedOut) => return Err("no_connection"),
+                Err(bb8::RunError::User(_)) => return Err("not_connected"),
+            };
+            connection.broken = true;
+            let answer = ask(&mut connection.redis).await;
+            // Stays broken when the deadline drops this future in `ask`, or the connection is gone.
+            connection.broken = answer.as_ref().is_err_and(RedisError::is_unrecoverable_error);
+            answer.map_err(|error| {
+                tracing::debug!(%error, "redis");
+                "error"
+            })
+        };
+        let answer = within(self.timeout, asked).await;
+        match answer {
+            Ok(answer) => {
+                self.breaker.close();
+                Some(answer)
+            }
+            Err(kind) => {
+                self.fault(kind);
+                if self.breaker.open() {
+                    tracing::warn!(kind, "Redis does not answer; going on without it");
+                }
+                None
+            }
+        }
+    }
+}
+
+async fn within<T>(timeout: Duration, asked: impl Future<Output = Result<T, &'static str>>) -> Result<T, &'static str> {
+    tokio::time::timeout(timeout, asked).await.unwrap_or(Err("timeout"))
+}
+
+/// bb8-redis's manager, which cannot tell a connection that broke.
+struct Manager(RedisConnectionManager);
+
+struct Tracked {
+    redis: MultiplexedConnection,
+    broken: bool,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Tracked;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Tracked, RedisError> {
+        Ok(Tracked { redis: self.0.connect().await?, broken: false })
+    }
+
+    async fn is_valid(&self, connection: &mut Tracked) -> Result<(), RedisError> {
+        self.0.is_valid(&mut connection.redis).await
+    }
+
+    fn has_broken(&self, connection: &mut Tracked) -> bool {
+        connection.broken
+    }
+}
+
+/// Closed, or open until a moment; then one caller at a time passes until an answer closes it.
+struct Breaker {
+    started: Instant,
+    /// Milliseconds since `started` until which it is open; 0 is closed.
+    open_until: AtomicU64,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { started: Instant::now(), open_until: AtomicU64::new(0) }
+    }
+}
+
+impl Breaker {
+    fn lets_through(&self) -> bool {
+        let until = self.open_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let now = self.now();
+        let next = now + Self::pause();
+        // Whoever moves the moment on is the one that tries.
+        now >= until && self.open_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it was closed before.
+    fn open(&self) -> bool {
+        self.open_until.swap(self.now() + Self::pause(), Ordering::Relaxed) == 0
+    }
+
+    fn close(&self) {
+        if self.open_until.load(Ordering::Relaxed) != 0 && self.open_until.swap(0, Ordering::Relaxed) != 0 {
+            tracing::info!("Redis answers again");
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn pause() -> u64 {
+        u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX)
+    }
+}

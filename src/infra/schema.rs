@@ -1,0 +1,90 @@
+// @generated automatically by Diesel CLI.
+
+pub mod sql_types {
+    #[derive(diesel::sql_types::SqlType, diesel::query_builder::QueryId)]
+    #[diesel(postgres_type(name = "tsvector", schema = "pg_catalog"))]
+    pub struct Tsvector;
+}
+
+diesel::table! {
+    catalog_version (singleton) {
+        singleton -> Bool,
+        v -> Int8,
+        history -> Uuid,
+    }
+}
+
+diesel::table! {
+    categories (id) {
+        id -> Uuid,
+        parent_id -> Nullable<Uuid>,
+        slug -> Text,
+        name -> Text,
+        position -> Int4,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    changes (v, n) {
+        v -> Int8,
+        n -> Int4,
+        entity -> Text,
+        entity_id -> Nullable<Uuid>,
+        kind -> Text,
+        before -> Nullable<Jsonb>,
+        after -> Nullable<Jsonb>,
+        actor_id -> Nullable<Uuid>,
+        at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::Tsvector;
+
+    products (id) {
+        id -> Uuid,
+        sku -> Text,
+        slug -> Text,
+        name -> Text,
+        name_key -> Text,
+        description -> Nullable<Text>,
+        status -> Text,
+        price_amount -> Int8,
+        price_currency -> Text,
+        compare_at_amount -> Nullable<Int8>,
+        stock -> Int4,
+        category_id -> Nullable<Uuid>,
+        tags -> Array<Text>,
+        attributes -> Jsonb,
+        media -> Jsonb,
+        rating -> Nullable<Float8>,
+        external_reference -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        version -> Int4,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        search_words -> Tsvector,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        email -> Text,
+        email_key -> Text,
+        name -> Nullable<Text>,
+        role -> Text,
+        password_hash -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::joinable!(products -> categories (category_id));
+diesel::joinable!(products -> users (created_by));
+
+diesel::allow_tables_to_appear_in_same_query!(catalog_version, categories, changes, products, users,);
