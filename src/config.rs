@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The settings of a process, as the flags and the environment give them.
@@ -60,7 +61,7 @@ pub struct Settings {
     #[arg(long, env, global = true, default_value = "strict")]
     pub freshness: Freshness,
     /// Ed25519 private key that signs access tokens, as PEM (`stockroom keys generate` prints one)
-    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    #[arg(long, env, global = true, hide_env_values = true, allow_hyphen_values = true, value_parser = secret)]
     pub jwt_private_key: Option<SecretString>,
     /// File with that key, instead
     #[arg(long, env, global = true, conflicts_with = "jwt_private_key")]
@@ -98,6 +99,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings that these flags give, whatever the environment says; for tests and benchmarks.
+    ///
+    /// # Errors
+    /// What clap says of a flag.
+    pub fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(Command::new("stockroom").args_override_self(true))
+            .mut_args(|argument| argument.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(std::iter::once("stockroom").chain(flags.iter().copied()))?;
+        Self::from_arg_matches(&matches)
+    }
+
     /// Where migrations and the version register connect.
     pub fn direct_url(&self) -> Option<&SecretString> {
         self.database_direct_url.as_ref().or(self.database_url.as_ref())

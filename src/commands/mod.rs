@@ -22,7 +22,7 @@ const MISUSED: u8 = 2;
 
 /// Stockroom: a GraphQL API server for users and a product catalogue
 #[derive(Parser)]
-#[command(version, max_term_width = 120)]
+#[command(version, max_term_width = 120, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

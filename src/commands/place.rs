@@ -1,5 +1,7 @@
 //! Where the database is: the one that is configured, or a private one.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 
 use crate::commands::Misused;
@@ -102,17 +104,22 @@ pub fn signing_key(settings: &Settings, place: &Place) -> anyhow::Result<Signing
     }
 }
 
+/// The pools of this database; nothing connects yet.
+pub fn database(settings: &Settings, place: &Place) -> anyhow::Result<Database> {
+    Ok(Database::new(settings, place.url(), place.direct_url()).map_err(Misused)?)
+}
+
 /// Everything between the settings and the domain.
-pub fn core(settings: &Settings, place: &Place, key: &SigningKey) -> anyhow::Result<std::sync::Arc<Core>> {
-    let db = Database::new(settings, place.url(), place.direct_url()).map_err(Misused)?;
+pub fn core(settings: &Settings, db: Database, key: &SigningKey) -> anyhow::Result<Arc<Core>> {
     let infra = Infra::new(settings, db, key).map_err(Misused)?;
     Ok(Core::new(settings, infra))
 }
 
 /// The domain for a command that signs nothing.
-pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(std::sync::Arc<Core>, Place)> {
+pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(Arc<Core>, Place)> {
     let place = open(settings).await?;
+    let db = database(settings, &place)?;
     migrated(settings, &place).await?;
-    let core = core(settings, &place, &SigningKey::generate()?)?;
+    let core = core(settings, db, &SigningKey::generate()?)?;
     Ok((core, place))
 }

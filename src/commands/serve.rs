@@ -34,8 +34,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         Misused(anyhow::anyhow!("cannot listen on {address}: {error}; set LISTEN_ADDR to a free address"))
     })?;
     let place = place::open_alone(&settings).await?;
+    let db = place::database(&settings, &place)?;
     let key = place::signing_key(&settings, &place)?;
-    let core = place::core(&settings, &place, &key)?;
+    let core = place::core(&settings, db, &key)?;
     place::migrated(&settings, &place).await?;
     core.gate.version().await.context("the database cannot be read")?;
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };

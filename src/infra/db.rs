@@ -19,8 +19,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Settings;
 
-/// Longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time to make a connection, which a free one saves.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
@@ -125,7 +125,7 @@ impl Gated {
         let manager = Manager::new_with_config("", config);
         let pool = Pool::builder()
             .max_size(settings.database_pool_size)
-            .connection_timeout(settings.database_wait)
+            .connection_timeout(CONNECT_TIMEOUT)
             .retry_connection(false)
             .build_unchecked(manager);
         let turns = Arc::new(Semaphore::new(settings.database_pool_size as usize));
@@ -175,7 +175,7 @@ impl Connector {
             "SET default_transaction_read_only = {read_only}; SET statement_timeout = {}; \
              SET client_connection_check_interval = 250; SET lock_timeout = {}; \
              SET idle_in_transaction_session_timeout = 5000; SET timezone = 'UTC'; \
-             SET pg_trgm.word_similarity_threshold = 0.45",
+             SET pg_trgm.word_similarity_threshold = 0.42",
             settings.statement_timeout.as_millis(),
             settings.statement_timeout.as_millis() / 2,
         );

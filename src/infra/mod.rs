@@ -7,7 +7,6 @@ pub mod migrations;
 pub mod passwords;
 pub mod postgres;
 pub mod redis;
-#[expect(clippy::wildcard_imports, reason = "it is generated")]
 pub mod schema;
 pub mod telemetry;
 pub mod tokens;

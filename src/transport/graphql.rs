@@ -123,14 +123,14 @@ async fn answer(
 /// The GraphQL request in an HTTP request.
 async fn read(request: Request, by_get: bool, limit: usize) -> Result<async_graphql::Request, Refusal> {
     let bad_request = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
-    let (parts, body) = request.into_parts();
     let body = if by_get {
-        Body::empty()
+        Bytes::from(read_query_string(request.uri().query().unwrap_or_default()))
     } else {
-        check_content(&parts.headers)?;
-        Body::from(read_body(body, limit).await?)
+        check_content(request.headers())?;
+        read_body(request.into_body(), limit).await?
     };
-    let request = Request::from_parts(parts, body);
+    let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(Body::from(body));
+    let request = request.map_err(|_| bad_request("the request cannot be read"))?;
     let request = GraphQLRequest::<GraphQLRejection>::from_request(request, &()).await.map_err(|_| {
         bad_request("send a JSON object with `query`, and if needed `operationName`, `variables` and `extensions`")
     })?;
@@ -139,6 +139,20 @@ async fn read(request: Request, by_get: bool, limit: usize) -> Result<async_grap
         return Err(bad_request("`query` is missing; send a JSON object with the document in `query`"));
     }
     Ok(request)
+}
+
+/// The JSON body that says the same as a query string.
+fn read_query_string(query: &str) -> String {
+    let members = url::form_urlencoded::parse(query.as_bytes()).map(|(name, value)| {
+        let name = serde_json::Value::from(&*name).to_string();
+        // These two are JSON already; what is not makes the body none.
+        let value = match name.as_str() {
+            r#""variables""# | r#""extensions""# if !value.is_empty() => value.into_owned(),
+            _ => serde_json::Value::from(&*value).to_string(),
+        };
+        format!("{name}:{value}")
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {

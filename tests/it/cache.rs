@@ -1,0 +1,402 @@
+//! What is remembered, what it costs, and that it is never stale.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stockroom::domain::accounts::Role;
+use stockroom::infra::keys::SigningKey;
+
+use crate::support::process::{self, Server};
+use crate::support::servers::{RedisServer, TestDatabase, scratch, servers};
+use crate::support::{Client, TestServer};
+
+const LIST: &str = "{ products(first: 100) { nodes { name category { name } createdBy { name } } } }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_list_of_a_hundred_takes_three_statements_and_a_warm_one_none() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    let other = server.signed_in(Role::Staff).await;
+    let categories = ["Chairs", "Lamps", "Pans"];
+    let create = "mutation($name: String!) { createCategory(input: { name: $name }) { category { id } } }";
+    let mut ids = Vec::new();
+    for name in categories {
+        ids.push(staff.data(create, json!({ "name": name })).await["createCategory"]["category"]["id"].take());
+    }
+    for number in 0..100_usize {
+        let client = if number % 2 == 0 { &staff } else { &other };
+        client.create_product(json!({ "name": format!("P {number}"), "categoryId": ids[number % 3] })).await;
+    }
+    // An instance that has seen none of it.
+    let server = server.another(&[]).await;
+    let staff = Client { url: server.anonymous().url, ..staff };
+    let (cold, statements) = server.statements(staff.data(LIST, json!({}))).await;
+    let nodes = cold["products"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 100);
+    assert!(nodes.iter().all(|node| node["category"]["name"].is_string() && node["createdBy"]["name"] == "A STAFF"));
+    assert_eq!(statements, 3, "the products, the categories, the creators");
+    let (warm, statements) = server.statements(staff.data(LIST, json!({}))).await;
+    assert_eq!((warm, statements), (cold, 0));
+    // A list of another length costs its own statement, and shares the rest.
+    let (_, statements) = server.statements(staff.data(&LIST.replace("100", "99"), json!({}))).await;
+    assert_eq!(statements, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_that_mean_the_same_have_one_answer() {
+    let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "Lamp", "tags": ["a", "b"] })).await;
+    let list = async |arguments: &str| {
+        let query = format!("{{ products({arguments}) {{ nodes {{ name }} }} }}");
+        server.statements(staff.data(&query, json!({}))).await
+    };
+    let (first, statements) =
+        list("filter: { tags: { anyOf: [\"a\", \"b\"] }, and: [{ inStock: true }] }, search: \"Lamp\"").await;
+    assert_eq!(statements, 1);
+    for same in [
+        "filter: { inStock: true, tags: { anyOf: [\"b\", \"a\", \"a\"] } }, search: \"lamp\"",
+        "first: 20, search: \" LAMP \", filter: { not: { not: { stock: { gte: 1 } } }, tags: { anyOf: [\"a\", \"b\"] } }",
+        "filter: { and: [{ and: [{ stock: { gt: 0 } }] }, { tags: { anyOf: [\"a\", \"b\"] } }], or: [{}] }, search: \"lamp\", sortBy: [{ field: RELEVANCE }]",
+    ] {
+        assert_eq!(list(same).await, (first.clone(), 0), "{same}");
+    }
+    let (_, statements) = list("filter: { inStock: true, tags: { allOf: [\"a\", \"b\"] } }, search: \"lamp\"").await;
+    assert_eq!(statements, 1, "another meaning is another question");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
+    let (redis, database) = (servers().redis_url(), TestDatabase::create().await);
+    let key = signing_key();
+    let flags = |_: u8| {
+        [
+            "--database-url",
+            &database.url,
+            "--redis-url",
+            &redis,
+            "--redis-prefix",
+            &database.name,
+            "--jwt-private-key-file",
+            &key,
+        ]
+    };
+    let (one, two) = (Server::start(&flags(1)), Server::start(&flags(2)));
+    let query = "{ products { totalCount nodes { name } } }";
+    let decisions = async |server: &Server, decision: &str| {
+        metric(server, &format!("stockroom_cache_total{{region=\"products\",decision=\"{decision}\"}}")).await
+    };
+    one.client().data(query, json!({})).await;
+    crate::support::eventually("the page is in Redis", async || {
+        two.client().data(&query.replace("nodes", "n: nodes"), json!({})).await;
+        decisions(&two, "redis").await + decisions(&two, "memory").await > 0
+    })
+    .await;
+    assert_eq!(decisions(&one, "database").await, 1);
+    let staff = sign_in(&one, &database, &redis).await;
+    staff.create_product(json!({ "name": "New" })).await;
+    for server in [&one, &two] {
+        let data = server.client().data(query, json!({})).await;
+        assert_eq!(data["products"], json!({ "totalCount": 1, "nodes": [{ "name": "New" }] }));
+    }
+}
+
+/// A key file that two processes can share.
+fn signing_key() -> String {
+    use secrecy::ExposeSecret;
+    let path = scratch("key").join("key.pem");
+    std::fs::write(&path, SigningKey::generate().unwrap().pem.expose_secret()).unwrap();
+    path.display().to_string()
+}
+
+/// A figure of a server's metrics; nothing yet is 0.
+async fn metric(server: &Server, name: &str) -> u64 {
+    let text = reqwest::get(format!("http://127.0.0.1:{}/metrics", server.port)).await.unwrap().text().await.unwrap();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A member of the staff, made by the command line.
+async fn sign_in(server: &Server, database: &TestDatabase, redis: &str) -> Client {
+    let create = [
+        "user",
+        "create",
+        "staff@stockroom.test",
+        "--role",
+        "STAFF",
+        "--password-stdin",
+        "--database-url",
+        &database.url,
+        "--redis-url",
+        redis,
+    ];
+    let made = process::run_with_input(&create, "correct horse\n");
+    assert!(made.status.success(), "{}", process::complained(&made));
+    let login = "mutation { login(input: { email: \"staff@stockroom.test\", password: \"correct horse\" }) { tokens { accessToken } } }";
+    let data = server.client().data(login, json!({})).await;
+    Client { token: Some(data["login"]["tokens"]["accessToken"].as_str().unwrap().to_owned()), ..server.client() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_thousand_reads_and_writes_on_two_instances_none_is_stale() {
+    const WRITERS: usize = 4;
+    const WRITES_EACH: i64 = 625;
+    const READERS: usize = 4;
+    const READS: u64 = 7_500;
+    let (redis, database) = (servers().redis_url(), TestDatabase::create().await);
+    let key = signing_key();
+    let flags = [
+        "--database-url",
+        &database.url,
+        "--redis-url",
+        &redis,
+        "--redis-prefix",
+        &database.name,
+        "--jwt-private-key-file",
+        &key,
+    ];
+    let instances = [Server::start(&flags), Server::start(&flags)];
+    let staff = sign_in(&instances[0], &database, &redis).await;
+    for writer in 0..WRITERS {
+        staff.create_product(json!({ "sku": format!("HOT-{writer}"), "stock": 0 })).await;
+    }
+
+    // Of each writer's product, the stock that its last acknowledged write left.
+    let acknowledged: Arc<[AtomicI64; WRITERS]> = Arc::default();
+    let reads = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for reader in 0..READERS {
+        let (acknowledged, reads) = (Arc::clone(&acknowledged), Arc::clone(&reads));
+        let client = instances[reader % 2].client();
+        tasks.push(tokio::spawn(async move {
+            let owed = || std::array::from_fn::<_, WRITERS, _>(|writer| acknowledged[writer].load(Ordering::SeqCst));
+            let mut seen_before = [0; WRITERS];
+            while owed() != [WRITES_EACH; WRITERS] || reads.load(Ordering::SeqCst) < READS {
+                let owed = owed();
+                let query = "{ products(sortBy: [{ field: NAME }]) { nodes { sku stock { available } } } }";
+                let data = client.data(query, json!({})).await;
+                for node in data["products"]["nodes"].as_array().unwrap() {
+                    let writer: usize = node["sku"].as_str().unwrap()[4..].parse().unwrap();
+                    let seen = node["stock"]["available"].as_i64().unwrap();
+                    assert!(seen >= owed[writer], "{} was acknowledged, {seen} was read", owed[writer]);
+                    assert!(seen >= seen_before[writer], "{} was read before {seen}", seen_before[writer]);
+                    seen_before[writer] = seen;
+                }
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    for writer in 0..WRITERS {
+        let acknowledged = Arc::clone(&acknowledged);
+        let urls = [instances[0].client().url, instances[1].client().url];
+        let staff = staff.clone();
+        tasks.push(tokio::spawn(async move {
+            let adjust = "mutation($sku: String!) { adjustStock(by: { sku: $sku }, delta: 1) { product { stock { available } } } }";
+            for write in 1..=WRITES_EACH {
+                let url = urls[usize::try_from(write).unwrap() % 2].clone();
+                let data = Client { url, ..staff.clone() }.data(adjust, json!({ "sku": format!("HOT-{writer}") })).await;
+                assert_eq!(data["adjustStock"]["product"]["stock"]["available"], write);
+                acknowledged[writer].store(write, Ordering::SeqCst);
+            }
+        }));
+    }
+    // The writers first: readers go on until they are done.
+    for task in tasks.into_iter().rev() {
+        task.await.unwrap();
+    }
+    let (reads, mut cached) = (reads.load(Ordering::SeqCst), 0);
+    for server in &instances {
+        for decision in ["memory", "redis", "joined"] {
+            cached +=
+                metric(server, &format!("stockroom_cache_total{{region=\"products\",decision=\"{decision}\"}}")).await;
+        }
+    }
+    println!("{} writes, {reads} reads, {cached} of them from a cache, none stale", WRITES_EACH * 4);
+    assert!(reads >= READS && cached > 100, "{reads} reads, {cached} from a cache");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_under_a_key_in_redis_no_answer_is_wrong() {
+    let redis = servers().redis_url();
+    let server = TestServer::start_with(&["--redis-url", &redis]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "True" })).await;
+    let mut connection = redis::Client::open(redis.clone()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let query = "query($n: Int!) { products(first: $n) { nodes { name } } }";
+    staff.data(query, json!({ "n": 1 })).await;
+    let pattern = format!("{}:*:products:*", server.database.name);
+    let mut keys: Vec<String> = Vec::new();
+    for _ in 0..200 {
+        keys = redis::cmd("KEYS").arg(&pattern).query_async(&mut connection).await.unwrap();
+        if !keys.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let value: Vec<u8> = redis::cmd("GET").arg(&keys[0]).query_async(&mut connection).await.unwrap();
+    let ttl: i64 = redis::cmd("PTTL").arg(&keys[0]).query_async(&mut connection).await.unwrap();
+    assert!((50_000..=60_000).contains(&ttl), "{ttl}");
+    assert!(value.len() < 600, "a page of one product takes {} bytes", value.len());
+    let flipped = |place: usize| {
+        let mut value = value.clone();
+        value[place] ^= 1;
+        value
+    };
+    let mut garbage: Vec<Vec<u8>> =
+        vec![Vec::new(), b"x".to_vec(), value[..value.len() - 1].to_vec(), vec![0; 2_000_000]];
+    garbage.extend((0..value.len()).step_by(7).map(flipped));
+    for bad in garbage {
+        let () = redis::cmd("SET").arg(&keys[0]).arg(&bad).query_async(&mut connection).await.unwrap();
+        // Another instance: nothing in process, the same prefix and history.
+        let other = server.another(&["--redis-url", &redis]).await;
+        let data = other.anonymous().data(query, json!({ "n": 1 })).await;
+        assert_eq!(data["products"]["nodes"], json!([{ "name": "True" }]));
+    }
+    // Another question's entry, moved here.
+    staff.data(query, json!({ "n": 2 })).await;
+    let () = redis::cmd("DEL").arg(&keys[0]).query_async(&mut connection).await.unwrap();
+    let () = redis::cmd("RPUSH").arg(&keys[0]).arg("a list").query_async(&mut connection).await.unwrap();
+    let other = server.another(&["--redis-url", &redis]).await;
+    assert_eq!(
+        other.anonymous().data(query, json!({ "n": 1 })).await["products"]["nodes"],
+        json!([{ "name": "True" }])
+    );
+}
+
+/// Reads a list without pause while `fault` happens, beside writes; every one succeeds, and the slowest is told.
+async fn under_load(flags: &[&str], fault: impl AsyncFnOnce(&RedisServer)) -> Duration {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let server = TestServer::start_with(&[flags, &["--redis-url", &url]].concat()).await;
+    let staff = server.signed_in(Role::Staff).await;
+    let product = staff.create_product(json!({ "stock": 0 })).await;
+    let going = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let readers: Vec<_> = (0..4_i32)
+        .map(|reader| {
+            let (client, going) = (server.anonymous(), Arc::clone(&going));
+            tokio::spawn(async move {
+                let (mut slowest, mut number) = (Duration::ZERO, 0);
+                while going.load(Ordering::Relaxed) {
+                    number += 1;
+                    let started = Instant::now();
+                    // A new question each time, so that each asks Redis.
+                    let offset = reader * 2_000 + number % 2_000;
+                    let query = format!("{{ products(offset: {offset}) {{ nodes {{ id }} }} service {{ version }} }}");
+                    client.data(&query, json!({})).await;
+                    slowest = slowest.max(started.elapsed());
+                }
+                slowest
+            })
+        })
+        .collect();
+    let adjust = "mutation($by: ProductKey!) { adjustStock(by: $by, delta: 1) { product { stock { available } } } }";
+    let seen = "query($by: ProductKey!) { product(by: $by) { stock { available } } }";
+    let by = json!({ "by": { "sku": product["sku"] } });
+    let write_and_look = async |rounds: i64, from: i64| {
+        for round in 0..rounds {
+            staff.data(adjust, by.clone()).await;
+            let data: Value = staff.data(seen, by.clone()).await;
+            assert_eq!(data["product"]["stock"]["available"], from + round + 1);
+        }
+    };
+    write_and_look(20, 0).await;
+    fault(&redis).await;
+    write_and_look(40, 20).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    going.store(false, Ordering::Relaxed);
+    let mut slowest = Duration::ZERO;
+    for reader in readers {
+        slowest = slowest.max(reader.await.unwrap());
+    }
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_killed_under_load_fails_no_request_and_is_used_again_when_it_is_back() {
+    let slowest = under_load(&[], async |redis| {
+        redis.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+    println!("killed: the slowest request took {slowest:?}");
+    let redis = RedisServer::start();
+    let server = TestServer::start_with(&["--redis-url", &redis.url()]).await;
+    let keys = async || {
+        let mut connection =
+            redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("DBSIZE").query_async::<u64>(&mut connection).await.unwrap()
+    };
+    let number = AtomicU64::new(0);
+    let ask = async || {
+        let query = format!("{{ products(offset: {}) {{ nodes {{ id }} }} }}", number.fetch_add(1, Ordering::Relaxed));
+        server.anonymous().data(&query, json!({})).await
+    };
+    ask().await;
+    redis.kill();
+    ask().await;
+    redis.start_again();
+    crate::support::eventually("entries are kept again", async || {
+        ask().await;
+        keys().await > 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_frozen_under_load_fails_no_request_and_delays_none_for_long() {
+    let slowest = under_load(&[], async |redis| {
+        redis.signal("STOP");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        redis.signal("CONT");
+    })
+    .await;
+    println!("frozen: the slowest request took {slowest:?}");
+    // Far above what is promised, far below what a pool's own patience would take: the machine may be busy.
+    assert!(slowest < Duration::from_secs(1), "the slowest request took {slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_flushed_under_load_fails_no_request_and_makes_none_stale() {
+    let slowest = under_load(&[], async |redis| {
+        for _ in 0..20 {
+            redis.flush().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    println!("flushed: the slowest request took {slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_at_once_who_miss_the_same_ask_the_database_once() {
+    let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "One" })).await;
+    let before = server.core.infra.db.statements();
+    let asked = (0..1_000).map(|_| {
+        let client = server.anonymous();
+        tokio::spawn(async move { client.data("{ products { nodes { name } } }", json!({})).await })
+    });
+    for one in asked.collect::<Vec<_>>() {
+        assert_eq!(one.await.unwrap()["products"]["nodes"], json!([{ "name": "One" }]));
+    }
+    assert_eq!(server.core.infra.db.statements() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounded_freshness_reads_the_register_less_and_is_bounded() {
+    let server = TestServer::start_with(&["--freshness", "bounded:300ms"]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    let query = "{ products { totalCount } }";
+    staff.data(query, json!({})).await;
+    let before = server.core.infra.metrics.gate_reads.get();
+    for _ in 0..50 {
+        staff.data(query, json!({})).await;
+    }
+    let reads = server.core.infra.metrics.gate_reads.get() - before;
+    assert!(reads < 25, "{reads} SELECTs of the register for 50 reads");
+    staff.create_product(json!({})).await;
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert_eq!(staff.data(query, json!({})).await["products"]["totalCount"], 1);
+}

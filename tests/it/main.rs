@@ -1,0 +1,23 @@
+//! The one integration binary: the real server over a real PostgreSQL and a real Redis.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may wait"
+)]
+
+mod accounts;
+mod architecture;
+mod bad_input;
+mod cache;
+mod catalog;
+mod database;
+mod http;
+mod paging;
+mod processes;
+mod protocol;
+mod schema;
+mod support;

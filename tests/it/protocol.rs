@@ -1,0 +1,220 @@
+//! The cache's protocol, in every order in which its steps can happen.
+//!
+//! A small world: one thing in the database that writers change, two instances, a shared cache that may be flushed at any
+//! moment. The search takes every step that can be taken in every state that can be reached. Whether an entry holds is
+//! asked of the server's own [`Log`]. The same search over protocols that others use finds what is wrong with them, which
+//! shows that it can.
+
+use std::collections::HashSet;
+
+use stockroom::domain::changes::{Dependencies, Entity, Log};
+use uuid::Uuid;
+
+const WRITERS: usize = 2;
+const READERS: usize = 3;
+/// Readers take turns on these.
+const INSTANCES: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// Ours: the version first, then the caches, then the data, kept under that version.
+    VersionFirst,
+    /// The data first, then the version under which they are kept.
+    VersionLast,
+    /// The version may be one that another request on the instance saw before this one came.
+    VersionFromBefore,
+    /// No versions: a writer deletes the shared entry after its commit.
+    DeleteAfterCommit,
+    /// No versions: a writer deletes the shared entry before its commit, and after it once more.
+    DeleteTwice,
+    /// The version lives in the shared cache, and a writer raises it after its commit.
+    GenerationInCache,
+}
+
+/// An entry: the version it was kept under, and the value.
+type Entry = (u8, u8);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    /// Each write raises both by one, in one transaction.
+    value: u8,
+    version: u8,
+    shared: Option<Entry>,
+    /// For [`Protocol::GenerationInCache`].
+    generation: u8,
+    flushes_left: u8,
+    in_process: [Option<Entry>; INSTANCES],
+    seen: [u8; INSTANCES],
+    acknowledged: u8,
+    writers: [u8; WRITERS],
+    readers: [Reader; READERS],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+struct Reader {
+    step: u8,
+    /// What was acknowledged when it began.
+    owed: u8,
+    version: u8,
+    value: u8,
+}
+
+const DONE: u8 = 9;
+
+/// Whether an entry that was kept under `kept` holds at `now`, as the server decides it.
+fn holds(kept: u8, now: u8) -> bool {
+    let mut log = Log::starting_at(0);
+    for version in 1..=now {
+        log.append(version.into(), Entity::Product, Some(Uuid::nil()));
+    }
+    kept <= now && log.untouched(&Dependencies::on_all(&[Entity::Product]), kept.into())
+}
+
+impl World {
+    fn start() -> Self {
+        Self {
+            value: 0,
+            version: 0,
+            shared: None,
+            generation: 0,
+            flushes_left: 1,
+            in_process: [None; INSTANCES],
+            seen: [0; INSTANCES],
+            acknowledged: 0,
+            writers: [0; WRITERS],
+            readers: [Reader::default(); READERS],
+        }
+    }
+
+    /// Every world that is one step away; an error is a reader that was told less than it was owed.
+    fn next(&self, protocol: Protocol) -> Result<Vec<Self>, String> {
+        let mut worlds = Vec::new();
+        for writer in 0..WRITERS {
+            worlds.extend(self.write(protocol, writer));
+        }
+        for reader in 0..READERS {
+            if let Some(world) = self.read(protocol, reader)? {
+                worlds.push(world);
+            }
+        }
+        if self.flushes_left > 0 {
+            let mut world = self.clone();
+            world.flushes_left -= 1;
+            world.shared = None;
+            world.generation = 0;
+            worlds.push(world);
+        }
+        Ok(worlds)
+    }
+
+    fn write(&self, protocol: Protocol, writer: usize) -> Option<Self> {
+        let mut world = self.clone();
+        match (self.writers[writer], protocol) {
+            (0, Protocol::DeleteTwice) => world.shared = None,
+            (1, _) => {
+                world.version += 1;
+                world.value += 1;
+            }
+            (2, Protocol::DeleteAfterCommit | Protocol::DeleteTwice) => world.shared = None,
+            (2, Protocol::GenerationInCache) => world.generation += 1,
+            (0 | 2, _) => {}
+            (3, _) => world.acknowledged = world.acknowledged.max(world.version),
+            _ => return None,
+        }
+        world.writers[writer] += 1;
+        Some(world)
+    }
+
+    fn read(&self, protocol: Protocol, number: usize) -> Result<Option<Self>, String> {
+        let versioned = !matches!(protocol, Protocol::DeleteAfterCommit | Protocol::DeleteTwice);
+        let instance = number % INSTANCES;
+        let mut world = self.clone();
+        let mut reader = self.readers[number];
+        match reader.step {
+            0 => {
+                reader.owed = self.acknowledged;
+                reader.step = 1;
+            }
+            1 => {
+                reader.version = match protocol {
+                    Protocol::VersionFromBefore => self.seen[instance],
+                    Protocol::GenerationInCache => self.generation,
+                    _ => self.version,
+                };
+                world.seen[instance] = world.seen[instance].max(self.version);
+                reader.step = 2;
+            }
+            // In process, which is only safe with versions.
+            2 => match self.in_process[instance] {
+                Some((kept, value)) if versioned && holds(kept, reader.version) => {
+                    reader.value = value;
+                    reader.step = 6;
+                }
+                _ => reader.step = 3,
+            },
+            3 => match self.shared {
+                Some((kept, value)) if !versioned || holds(kept, reader.version) => {
+                    reader.value = value;
+                    world.in_process[instance] = Some((kept.max(reader.version), value));
+                    reader.step = 6;
+                }
+                _ => reader.step = 4,
+            },
+            4 => {
+                reader.value = self.value;
+                reader.step = 5;
+            }
+            5 => {
+                if protocol == Protocol::VersionLast {
+                    reader.version = self.version;
+                }
+                let entry = (reader.version, reader.value);
+                world.in_process[instance] = Some(entry);
+                world.shared = Some(entry);
+                reader.step = 6;
+            }
+            6 => {
+                if reader.value < reader.owed {
+                    return Err(format!("reader {number} was told {}, owed {}: {self:?}", reader.value, reader.owed));
+                }
+                reader.step = DONE;
+            }
+            _ => return Ok(None),
+        }
+        world.readers[number] = reader;
+        Ok(Some(world))
+    }
+}
+
+/// Every reachable world; how many there are, or the first stale answer.
+fn search(protocol: Protocol) -> Result<usize, String> {
+    let mut known = HashSet::from([World::start()]);
+    let mut open = vec![World::start()];
+    while let Some(world) = open.pop() {
+        for next in world.next(protocol)? {
+            if known.insert(next.clone()) {
+                open.push(next);
+            }
+        }
+    }
+    Ok(known.len())
+}
+
+#[test]
+fn in_no_order_of_steps_is_an_answer_stale() {
+    let worlds = search(Protocol::VersionFirst).unwrap();
+    assert!(worlds > 100_000, "only {worlds} states were reached");
+}
+
+#[test]
+fn the_search_finds_what_is_wrong_with_other_protocols() {
+    for protocol in [
+        Protocol::VersionLast,
+        Protocol::VersionFromBefore,
+        Protocol::DeleteAfterCommit,
+        Protocol::DeleteTwice,
+        Protocol::GenerationInCache,
+    ] {
+        assert!(search(protocol).is_err(), "{protocol:?}");
+    }
+}

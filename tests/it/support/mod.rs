@@ -1,0 +1,158 @@
+//! What tests stand on: servers that are started once, a database for each test, and clients.
+
+pub mod process;
+pub mod servers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use stockroom::config::Settings;
+use stockroom::domain::Core;
+use stockroom::domain::accounts::{self, AccountDraft, Role};
+use stockroom::graphql;
+use stockroom::infra::Infra;
+use stockroom::infra::db::Database;
+use stockroom::infra::keys::SigningKey;
+use stockroom::infra::tokens::Subject;
+use stockroom::transport::{self, App};
+use uuid::Uuid;
+
+use servers::{TestDatabase, servers};
+
+/// A server in this process, on its own database and its own prefix in Redis.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub core: Arc<Core>,
+    http: reqwest::Client,
+    // Dropped last, after the pools.
+    pub database: Arc<TestDatabase>,
+}
+
+impl TestServer {
+    /// With PostgreSQL and Redis.
+    pub async fn start() -> Self {
+        let redis = servers().redis_url();
+        Self::start_with(&["--redis-url", &redis]).await
+    }
+
+    /// With these flags beside those that name the database.
+    pub async fn start_with(flags: &[&str]) -> Self {
+        Self::on(Arc::new(TestDatabase::create().await), flags).await
+    }
+
+    /// Another instance on this one's database and prefix.
+    pub async fn another(&self, flags: &[&str]) -> Self {
+        Self::on(Arc::clone(&self.database), flags).await
+    }
+
+    async fn on(database: Arc<TestDatabase>, flags: &[&str]) -> Self {
+        let prefix = database.name.clone();
+        let url: SecretString = database.url.clone().into();
+        let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], flags].concat();
+        let settings = Settings::from_flags(&flags).unwrap();
+        let infra =
+            Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &SigningKey::generate().unwrap());
+        let core = Core::new(&settings, infra.unwrap());
+        let app = App { core: Arc::clone(&core), schema: graphql::schema(), settings };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = transport::router(Arc::new(app));
+        tokio::spawn(transport::serve(router, listener, std::future::pending(), Duration::ZERO));
+        Self { address, core, http: reqwest::Client::new(), database }
+    }
+
+    /// A client without a token.
+    pub fn anonymous(&self) -> Client {
+        Client { http: self.http.clone(), url: format!("http://{}/graphql", self.address), token: None }
+    }
+
+    /// A client with an account of this role.
+    pub async fn signed_in(&self, role: Role) -> Client {
+        let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
+        let password = "correct horse".to_owned().into();
+        let draft = AccountDraft { email, password, name: Some(format!("A {}", role.as_str())) };
+        let user = accounts::commands::create_user(&self.core, draft, role).await.unwrap();
+        let subject = Subject { id: user.id.0, session: Uuid::now_v7(), role: role.as_str().to_owned() };
+        let token = self.core.infra.tokens.issue(&subject, Utc::now()).unwrap().token;
+        Client { token: Some(token), ..self.anonymous() }
+    }
+
+    /// Statements that `work` sends through the pools.
+    pub async fn statements<T>(&self, work: impl Future<Output = T>) -> (T, u64) {
+        let before = self.core.infra.db.statements();
+        let done = work.await;
+        (done, self.core.infra.db.statements() - before)
+    }
+}
+
+/// Sends GraphQL to a server.
+#[derive(Clone)]
+pub struct Client {
+    pub http: reqwest::Client,
+    pub url: String,
+    pub token: Option<String>,
+}
+
+impl Client {
+    /// The answer to a document with variables, as it came.
+    pub async fn post(&self, query: &str, variables: &Value) -> reqwest::Response {
+        let request = self.http.post(&self.url).json(&json!({ "query": query, "variables": variables }));
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        request.send().await.expect("an answer")
+    }
+
+    /// The body of the answer.
+    pub async fn send(&self, query: &str, variables: Value) -> Value {
+        let response = self.post(query, &variables).await;
+        let status = response.status();
+        let body: Value = response.json().await.expect("JSON");
+        assert!(status.is_success(), "{status}: {body}");
+        body
+    }
+
+    /// The data of an answer without errors.
+    pub async fn data(&self, query: &str, variables: Value) -> Value {
+        let mut body = self.send(query, variables).await;
+        assert!(body.get("errors").is_none(), "{body:#}");
+        body["data"].take()
+    }
+
+    /// A product in the catalogue, made by this client: the input with defaults for what it lacks.
+    pub async fn create_product(&self, input: Value) -> Value {
+        let unique = Uuid::new_v4().simple().to_string();
+        let mut whole = json!({
+            "sku": format!("SKU-{unique}"),
+            "name": format!("Product {unique}"),
+            "price": { "amount": "10.00", "currency": "EUR" },
+            "status": "ACTIVE",
+            "stock": 1,
+        });
+        whole.as_object_mut().unwrap().extend(input.as_object().unwrap().clone());
+        let data = self.data(CREATE_PRODUCT, json!({ "input": whole })).await;
+        let payload = &data["createProduct"];
+        assert_eq!(payload["errors"], json!([]));
+        payload["product"].clone()
+    }
+}
+
+pub const CREATE_PRODUCT: &str = "mutation($input: ProductInput!) { createProduct(input: $input) {
+    product { id sku slug name version stock { available state } createdBy { name } }
+    errors { __typename ... on UserError { code message path } } } }";
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..400 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("in ten seconds it did not happen that {what}");
+}
