@@ -194,7 +194,11 @@ impl Connector {
             connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
                 if let InstrumentationEvent::StartQuery { query, .. } = event {
                     statements.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(target: "sql", "{query}");
+                    if tracing::enabled!(target: "sql", tracing::Level::DEBUG) {
+                        // Values may be personal: the statement alone is logged.
+                        let told = query.to_string();
+                        tracing::debug!(target: "sql", "{}", told.split(" -- binds:").next().unwrap_or_default());
+                    }
                 }
             });
         }

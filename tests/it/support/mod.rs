@@ -27,6 +27,7 @@ use servers::{TestDatabase, servers};
 pub struct TestServer {
     pub address: SocketAddr,
     pub core: Arc<Core>,
+    key: Arc<SigningKey>,
     http: reqwest::Client,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
@@ -41,28 +42,28 @@ impl TestServer {
 
     /// With these flags beside those that name the database.
     pub async fn start_with(flags: &[&str]) -> Self {
-        Self::on(Arc::new(TestDatabase::create().await), flags).await
+        let key = Arc::new(SigningKey::generate().unwrap());
+        Self::on(Arc::new(TestDatabase::create().await), key, flags).await
     }
 
-    /// Another instance on this one's database and prefix.
+    /// Another instance on this one's database, prefix and key.
     pub async fn another(&self, flags: &[&str]) -> Self {
-        Self::on(Arc::clone(&self.database), flags).await
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.key), flags).await
     }
 
-    async fn on(database: Arc<TestDatabase>, flags: &[&str]) -> Self {
+    async fn on(database: Arc<TestDatabase>, key: Arc<SigningKey>, flags: &[&str]) -> Self {
         let prefix = database.name.clone();
         let url: SecretString = database.url.clone().into();
         let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], flags].concat();
         let settings = Settings::from_flags(&flags).unwrap();
-        let infra =
-            Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &SigningKey::generate().unwrap());
+        let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &key);
         let core = Core::new(&settings, infra.unwrap());
         let app = App { core: Arc::clone(&core), schema: graphql::schema(), settings };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
         tokio::spawn(transport::serve(router, listener, std::future::pending(), Duration::ZERO));
-        Self { address, core, http: reqwest::Client::new(), database }
+        Self { address, core, key, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.

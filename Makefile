@@ -1,0 +1,50 @@
+# Everything that a developer does. `make run` and `make test` set up what they need on a bare machine with Rust.
+
+CARGO ?= cargo
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BINARY = $(TARGET)/release/stockroom
+WEB_SOURCES = $(wildcard web/graphiql/*) web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
+
+.PHONY: run test build lint it schema schema-rs web setup setup-test fmt clean
+
+## Serves GraphiQL and the API with demo data on http://127.0.0.1:8000
+run: build
+	@exec $(BINARY) serve $(ARGS)
+
+build: setup web
+	$(CARGO) build --release
+
+## Every check and every test
+test: setup-test web lint it
+
+it:
+	$(CARGO) test
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+
+fmt:
+	$(CARGO) fmt
+
+## Writes schema.graphql anew, for a change of the API
+schema:
+	$(CARGO) run --quiet -- schema > schema.graphql.new
+	mv schema.graphql.new schema.graphql
+
+## GraphiQL's bundle; without a fit Node.js the page comes from a CDN instead
+web: web/dist/.built
+
+web/dist/.built: $(WEB_SOURCES)
+	@sh .ci/web
+
+setup:
+	@sh .ci/setup postgres
+
+setup-test:
+	@sh .ci/setup postgres redis
+
+clean:
+	$(CARGO) clean
+	rm -rf web/node_modules web/dist/assets web/dist/graphiql web/dist/.built
