@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
 use crate::commands::{place, say};
 use crate::config::Settings;
+use crate::domain::error::Error;
 use crate::domain::ids::UserId;
 use crate::domain::{Core, accounts, catalog};
 
 /// Rows of one transaction.
-const BATCH: u64 = 5_000;
+const BATCH: u64 = 1_000;
+/// Transactions at a time: PostgreSQL works for each on a core.
+const AT_ONCE: usize = 4;
 
 pub async fn run(settings: &Settings, products_wanted: u64, users_wanted: u64) -> anyhow::Result<()> {
     let (core, place) = place::core_for_command(settings).await?;
@@ -54,16 +58,21 @@ async fn users(core: &Arc<Core>, wanted: u64, counted: impl Fn(u64)) -> anyhow::
     each_batch(wanted, counted, |numbers| accounts::commands::seed_users(core, numbers, &hash)).await
 }
 
-/// Batches one after another; Ctrl-C between two leaves whole ones.
-async fn each_batch<F: Future<Output = Result<(), crate::domain::error::Error>>>(
+/// A few batches at a time; Ctrl-C leaves whole ones.
+async fn each_batch<F: Future<Output = Result<(), Error>>>(
     wanted: u64,
     counted: impl Fn(u64),
     insert: impl Fn(std::ops::Range<u64>) -> F,
 ) -> anyhow::Result<()> {
-    for start in (0..wanted).step_by(usize::try_from(BATCH)?) {
-        let end = (start + BATCH).min(wanted);
-        insert(start..end).await?;
-        counted(end - start);
+    let starts = (0..wanted).step_by(usize::try_from(BATCH)?);
+    let batches = futures_util::stream::iter(starts.map(|start| start..(start + BATCH).min(wanted)));
+    let inserted = batches.map(|numbers| async {
+        let rows = numbers.end - numbers.start;
+        insert(numbers).await.map(|()| rows)
+    });
+    let mut inserted = std::pin::pin!(inserted.buffer_unordered(AT_ONCE));
+    while let Some(rows) = inserted.next().await {
+        counted(rows?);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! GraphQL over HTTP, and the other routes.
 
+use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -145,12 +146,10 @@ async fn a_document_that_asks_for_too_much_is_refused() {
 async fn what_goes_wrong_inside_stays_inside() {
     let server = TestServer::start_with(&["--database-wait", "200ms"]).await;
     let staff = server.signed_in(Role::Staff).await;
-    let address = server.core.infra.db.read().await.unwrap();
-    drop(address);
+
     // A database without its tables: every statement fails.
     let admin = server.core.infra.db.write().await;
     {
-        use diesel_async::SimpleAsyncConnection;
         admin.unwrap().batch_execute("DROP TABLE products").await.unwrap();
     }
     let body = staff.send("{ products(search: \"s3cret\") { totalCount } service { version } }", json!({})).await;
@@ -213,7 +212,6 @@ async fn readiness_names_a_database_that_is_gone_and_liveness_does_not_care() {
     let get = async |path: &str| reqwest::get(format!("http://{}{path}", server.address)).await.unwrap();
     assert_eq!(get("/readyz").await.status(), 200);
     {
-        use diesel_async::SimpleAsyncConnection;
         let mut connection = server.core.infra.db.write().await.unwrap();
         connection.batch_execute("DROP TABLE catalog_version").await.unwrap();
     }
@@ -233,7 +231,6 @@ async fn a_client_that_hangs_up_does_not_undo_its_mutation() {
     })
     .to_string();
     // The insert waits for this lock, so that the client surely hangs up in the middle of it.
-    use diesel_async::{AsyncConnection, SimpleAsyncConnection};
     let mut other = server.core.infra.db.write().await.unwrap();
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let head = format!(

@@ -95,8 +95,8 @@ fn compare(field: &str, ascending: bool, left: &Value, right: &Value) -> Orderin
     let text = |product: &Value, name: &str| product[name].as_str().unwrap().to_owned();
     let key = |product: &Value| stockroom::domain::text::sort_key(product["name"].as_str().unwrap());
     let price = |product: &Value| {
-        let amount: f64 = product["price"]["amount"].as_str().unwrap().parse().unwrap();
-        (product["price"]["currency"].as_str().unwrap().to_owned(), (amount * 1000.0) as i64)
+        let digits: u64 = product["price"]["amount"].as_str().unwrap().replace('.', "").parse().unwrap();
+        (product["price"]["currency"].as_str().unwrap().to_owned(), digits)
     };
     match field {
         "NAME" => directed(key(left).cmp(&key(right))),
@@ -191,9 +191,9 @@ async fn a_walk_meets_everything_that_stays_once_whatever_comes_and_goes() {
         }
         after = page["pageInfo"]["endCursor"].clone();
         // The product that the cursor was made from goes, and new ones come on both sides of it.
-        let last = walked.last().unwrap().clone();
-        if last.starts_with("P-") {
-            staff.data(delete, json!({ "by": { "sku": last } })).await;
+        let latest = walked.last().unwrap().clone();
+        if latest.starts_with("P-") {
+            staff.data(delete, json!({ "by": { "sku": latest } })).await;
         }
         staff.create_product(json!({ "sku": format!("N-{round}"), "name": "aaa" })).await;
         staff.create_product(json!({ "sku": format!("M-{round}"), "name": "zzz" })).await;

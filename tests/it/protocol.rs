@@ -110,12 +110,11 @@ impl World {
     fn write(&self, protocol: Protocol, writer: usize) -> Option<Self> {
         let mut world = self.clone();
         match (self.writers[writer], protocol) {
-            (0, Protocol::DeleteTwice) => world.shared = None,
             (1, _) => {
                 world.version += 1;
                 world.value += 1;
             }
-            (2, Protocol::DeleteAfterCommit | Protocol::DeleteTwice) => world.shared = None,
+            (2, Protocol::DeleteAfterCommit) | (0 | 2, Protocol::DeleteTwice) => world.shared = None,
             (2, Protocol::GenerationInCache) => world.generation += 1,
             (0 | 2, _) => {}
             (3, _) => world.acknowledged = world.acknowledged.max(world.version),

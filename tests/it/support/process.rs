@@ -70,7 +70,7 @@ impl Server {
         while !server.greeting.contains("Ctrl-C") {
             match server.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => server.greeting += &format!("{line}\n"),
-                Err(_) if server.child.try_wait().unwrap().is_some() || started.elapsed() > Duration::from_secs(60) => {
+                Err(_) if server.child.try_wait().unwrap().is_some() || started.elapsed() > Duration::from_mins(1) => {
                     let _ = server.child.kill();
                     let mut complaint = String::new();
                     server.child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
