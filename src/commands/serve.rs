@@ -1,7 +1,5 @@
 //! `serve`: the server, from its settings to its end.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,8 +13,10 @@ use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say, seed};
 use crate::config::{Freshness, Settings};
 use crate::domain::Core;
+use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Role};
 use crate::graphql;
+use crate::infra::postgres::write_secret;
 use crate::transport::{self, App};
 
 /// Products of the demo.
@@ -59,31 +59,41 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// Fills an empty private database, and tells its accounts' passwords, which are made once and kept beside it.
 async fn demo_accounts(core: &Arc<Core>, folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let file = folder.join("demo-accounts");
+    let (file, done) = (folder.join("demo-accounts"), folder.join("demo-done"));
+    if !file.exists() && accounts::queries::user_count(core).await? > 0 {
+        return Ok(Vec::new());
+    }
     if !file.exists() {
-        if accounts::queries::user_count(core).await? > 0 {
-            return Ok(Vec::new());
-        }
         let mut lines = String::new();
-        let mut creator = None;
-        for (email, name, role) in DEMO_ACCOUNTS {
+        for (email, ..) in DEMO_ACCOUNTS {
             let mut bytes = [0_u8; 9];
             aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no random numbers"))?;
-            let password = URL_SAFE_NO_PAD.encode(bytes);
-            lines += &[email, " ", &password, "\n"].concat();
-            let draft =
-                AccountDraft { email: email.to_owned(), password: password.into(), name: Some(name.to_owned()) };
-            let user = accounts::commands::create_user(core, draft, role).await;
-            let user = user.map_err(|error| anyhow::anyhow!("the demo account {email}: {error:?}"))?;
-            creator.get_or_insert(user.id);
+            lines += &[email, " ", &URL_SAFE_NO_PAD.encode(bytes), "\n"].concat();
         }
-        seed::products(core, DEMO_PRODUCTS, creator, |_| ()).await?;
-        let mut kept = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
-        kept.write_all(lines.as_bytes())?;
+        write_secret(&file, &lines)?;
     }
     let kept = std::fs::read_to_string(&file)?;
-    let accounts = kept.lines().filter_map(|line| line.split_once(' '));
-    Ok(accounts.map(|(email, password)| (email.to_owned(), password.to_owned())).collect())
+    let accounts: Vec<(String, String)> = kept
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(email, password)| (email.into(), password.into()))
+        .collect();
+    // What was interrupted is done again, which changes nothing that is there.
+    if !done.exists() {
+        let mut creator = None;
+        for ((email, password), (_, name, role)) in accounts.iter().zip(DEMO_ACCOUNTS) {
+            let password = password.clone().into();
+            let draft = AccountDraft { email: email.clone(), password, name: Some(name.to_owned()) };
+            match accounts::commands::create_user(core, draft, role).await {
+                Ok(user) => creator = creator.or(Some(user.id)),
+                Err(RegisterError::EmailTaken) => {}
+                Err(error) => anyhow::bail!("the demo account {email}: {error:?}"),
+            }
+        }
+        seed::products(core, DEMO_PRODUCTS, creator, |_| ()).await?;
+        std::fs::write(&done, "")?;
+    }
+    Ok(accounts)
 }
 
 fn greet(settings: &Settings, place: &Place, address: std::net::SocketAddr, demo: &[(String, String)]) {

@@ -31,8 +31,6 @@ use crate::infra::Infra;
 
 /// First bytes of an entry in Redis: what it is, and the release of its layout.
 const MAGIC: [u8; 4] = *b"SRA1";
-/// What a row takes about, encoded.
-const ROW_BYTES: usize = 400;
 
 /// Whether other instances may have an answer too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +61,8 @@ pub struct Answers {
 struct Key {
     region: &'static str,
     digest: u128,
+    /// See [`Gate::life`](crate::domain::changes::Gate::life).
+    life: u32,
 }
 
 struct Entry {
@@ -121,8 +121,8 @@ impl Core {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Future<Output = Result<(T, Dependencies), Error>> + Send + 'static,
     {
-        let key = Key { region: region.name, digest: digest(question)? };
         let version = self.gate.version().await?;
+        let key = Key { region: region.name, digest: digest(question)?, life: self.gate.life() };
         let entry = match self.remembered(key, version) {
             Some(entry) => {
                 self.answers.count(key, "memory");
@@ -136,16 +136,10 @@ impl Core {
     /// The entry in process, if it holds at `version`.
     fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
         let entry = self.answers.entries.get(&key)?;
-        self.holds(entry.version.load(Ordering::Acquire), &entry.dependencies, version).then(|| {
+        self.gate.untouched(&entry.dependencies, entry.version.load(Ordering::Acquire)).then(|| {
             entry.version.fetch_max(version, Ordering::AcqRel);
             entry
         })
-    }
-
-    /// Whether what was read at `read_at` holds at `version`. What claims to be of the future is of another life of
-    /// the database.
-    fn holds(&self, read_at: Version, dependencies: &Dependencies, version: Version) -> bool {
-        read_at <= version && self.gate.untouched(dependencies, read_at)
     }
 
     /// Waits for the flight that loads `key` for this version, and starts it if there is none.
@@ -184,7 +178,7 @@ impl Core {
         landing
     }
 
-    /// Of each of these its row, remembered or loaded together by `load`. What is missing is left out.
+    /// Of each of these its row, remembered in process or loaded together by `load`. What is missing is left out.
     pub async fn answer_each<I, T, F>(
         self: &Arc<Self>,
         region: Region,
@@ -194,11 +188,12 @@ impl Core {
     ) -> Result<HashMap<I, Arc<T>>, Error>
     where
         I: Copy + Eq + Hash + Into<Uuid>,
-        T: Send + Sync + 'static,
+        T: Serialize + Send + Sync + 'static,
         F: Future<Output = Result<HashMap<I, T>, Error>>,
     {
         let version = self.gate.version().await?;
-        let key = |id: I| Key { region: region.name, digest: id.into().as_u128() };
+        let life = self.gate.life();
+        let key = |id: I| Key { region: region.name, digest: id.into().as_u128(), life };
         let mut found = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
         for &id in ids {
@@ -213,9 +208,10 @@ impl Core {
         if !missing.is_empty() {
             for (id, value) in load(Arc::clone(self), missing).await? {
                 self.answers.count(key(id), "database");
+                let size = rmp_serde::to_vec(&value).map_err(Error::internal)?.len();
                 let value = Arc::new(value);
                 let dependencies = Dependencies::on_one(entity, id.into());
-                self.keep(key(id), version, dependencies, Arc::clone(&value), ROW_BYTES);
+                self.keep(key(id), version, dependencies, Arc::clone(&value), size);
                 found.insert(id, value);
             }
         }
@@ -234,15 +230,17 @@ impl Core {
         F: Future<Output = Result<(T, Dependencies), Error>> + Send,
     {
         let redis = self.infra.redis.as_ref().filter(|_| region.reach == Reach::Shared);
-        let name = format!("{}:{}:{:032x}", self.gate.history().simple(), key.region, key.digest);
+        let name = format!("{:08x}:{}:{}:{:032x}", layout(), self.gate.history().simple(), key.region, key.digest);
         if let Some(redis) = redis
             && let Some(bytes) = redis.get(&name).await
         {
             match decode::<T>(key, &bytes) {
                 Some(kept) => {
                     // Another instance may have seen more than this one, so far.
-                    let seen = if kept.version > version { self.gate.version().await? } else { version };
-                    if self.holds(kept.version, &kept.dependencies, seen) {
+                    if kept.version > version {
+                        self.gate.version().await?;
+                    }
+                    if self.gate.untouched(&kept.dependencies, kept.version) {
                         self.answers.count(key, "redis");
                         let (version, value) = (kept.version.max(version), Arc::new(kept.value));
                         return Ok(self.keep(key, version, kept.dependencies, value, bytes.len()));
@@ -277,9 +275,18 @@ impl Core {
         // In memory a value takes about thrice its compact form.
         let bytes = u32::try_from(encoded.saturating_mul(3).saturating_add(256)).unwrap_or(u32::MAX);
         let entry = Arc::new(Entry { version: AtomicI64::new(version), dependencies, value, bytes });
-        self.answers.entries.insert(key, Arc::clone(&entry));
+        // A flight that took off earlier may land later: what is newer stays.
+        let newer = self.answers.entries.get(&key).filter(|kept| kept.version.load(Ordering::Acquire) > version);
+        if newer.is_none() {
+            self.answers.entries.insert(key, Arc::clone(&entry));
+        }
         entry
     }
+}
+
+/// A digest of the tables that rows come from: entries of a release with other tables are other entries.
+fn layout() -> u32 {
+    crc32fast::hash(include_bytes!("../infra/schema.rs"))
 }
 
 /// The first 128 bits of the SHA-256 of a question's compact form.

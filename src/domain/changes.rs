@@ -142,6 +142,8 @@ impl Dependencies {
 pub struct Log {
     /// Everything up to here was seen.
     version: Version,
+    /// How often the database went back in time.
+    life: u32,
     /// Everything after this is remembered.
     since: Version,
     recent: VecDeque<(Version, Entity, Option<Uuid>)>,
@@ -182,10 +184,10 @@ impl Log {
         }
     }
 
-    /// Whether what was read at `read_at` is known to hold still.
+    /// Whether what was read at `read_at` is known to hold still; nothing is known of a version that was not seen.
     pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
         let not_after = |touched: Option<&Version>| touched.is_none_or(|&touched| touched <= read_at);
-        read_at >= self.since
+        (self.since..=self.version).contains(&read_at)
             && dependencies.kinds.iter().all(|kind| not_after(self.last_of_kind.get(kind)))
             && dependencies.entities.iter().all(|(kind, id)| {
                 not_after(self.last_of_all.get(kind)) && not_after(self.last_of_one.get(&(*kind, *id)))
@@ -260,6 +262,11 @@ impl Gate {
         read(&self.shared.log).untouched(dependencies, read_at)
     }
 
+    /// Which life of the database this is, to the process: entries of an earlier one are not its entries.
+    pub fn life(&self) -> u32 {
+        read(&self.shared.log).life
+    }
+
     /// The name of this database's line of versions; known after the first [`Self::version`].
     pub fn history(&self) -> Uuid {
         *read(&self.shared.history)
@@ -313,9 +320,13 @@ impl Shared {
         let rows = since_version(connection, since).await?;
         let version = rows.as_slice().first().map_or(since, |row| row.0);
         let mut log = write(&self.log);
+        if version < since {
+            tracing::warn!(from = since, to = version, "the database went back in time; nothing remembered counts");
+            log.life += 1;
+        }
         if rows.len() > REMEMBERED || version < since {
             // More than is remembered, or another life of the database: nothing older is known to hold.
-            *log = Log::starting_at(version);
+            *log = Log { life: log.life, ..Log::starting_at(version) };
         }
         for row in &rows {
             if let (_, Some(changed_at), Some(entity), id) = *row

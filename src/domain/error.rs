@@ -52,7 +52,8 @@ impl Error {
     }
 }
 
-/// diesel keeps SQLSTATE to itself, so what it calls unknown is told apart by PostgreSQL's (untranslated) message.
+/// diesel keeps SQLSTATE to itself, so what it calls unknown is told apart by PostgreSQL's message, which `lc_messages`
+/// must leave in English; elsewhere these are internal errors.
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         let DieselError::DatabaseError(kind, info) = &error else {

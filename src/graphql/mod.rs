@@ -14,6 +14,8 @@ pub mod page;
 pub mod scalars;
 pub mod service;
 
+use std::sync::OnceLock;
+
 use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
 
 use crate::graphql::accounts::{AccountMutations, AccountQueries};
@@ -55,7 +57,12 @@ pub fn schema() -> Schema {
 }
 
 /// The schema in GraphQL's schema language, sorted, as `schema.graphql` has it.
-pub fn sdl() -> String {
+pub fn sdl() -> &'static str {
+    static SDL: OnceLock<String> = OnceLock::new();
+    SDL.get_or_init(export)
+}
+
+fn export() -> String {
     let options = SDLExportOptions::new()
         .sorted_fields()
         .sorted_arguments()

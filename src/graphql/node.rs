@@ -8,6 +8,7 @@ use crate::graphql::catalog::{Category, Product};
 use crate::graphql::context::OfRequest;
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id::NodeId;
+use crate::graphql::page::times;
 
 /// Ids in one `nodes`, at most.
 const MAX_IDS: usize = 100;
@@ -36,7 +37,7 @@ impl NodeQueries {
     }
 
     /// The objects with these ids, in their order; null for each that does not exist, or not for this viewer.
-    #[graphql(complexity = "ids.len() * child_complexity")]
+    #[graphql(complexity = "times(ids.len(), child_complexity)")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,

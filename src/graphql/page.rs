@@ -3,6 +3,7 @@
 use async_graphql::{Enum, SimpleObject};
 
 use crate::domain::page;
+use crate::graphql::MAX_COMPLEXITY;
 
 /// Where the page lies in its list.
 #[derive(SimpleObject, Clone, Debug, Default)]
@@ -33,6 +34,11 @@ pub enum CountPrecision {
     Exact,
     /// There are so many, or more.
     AtLeast,
+}
+
+/// The cost of a list, as far as it matters: async-graphql adds costs without looking at overflow.
+pub fn times(items: usize, each: usize) -> usize {
+    items.saturating_mul(each).min(MAX_COMPLEXITY + 1)
 }
 
 /// How many items a page may have, for what an operation costs; a bad number is refused later, and costs nothing less.

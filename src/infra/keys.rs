@@ -1,7 +1,5 @@
 //! The Ed25519 key that signs access tokens, and its public half as a JSON Web Key Set (RFC 7517, RFC 8037).
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+
+use crate::infra::postgres::write_secret;
 
 /// A private key, and what the world may know of it.
 pub struct SigningKey {
@@ -56,8 +56,7 @@ impl SigningKey {
     pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             let key = Self::generate()?;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(key.pem.expose_secret().as_bytes())?;
+            write_secret(path, key.pem.expose_secret())?;
             return Ok(key);
         }
         let pem = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;

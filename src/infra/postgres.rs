@@ -70,7 +70,10 @@ impl PrivatePostgres {
         match Self::open(folder, durability)? {
             Opened::Started(postgres) => Ok(postgres),
             Opened::Running(_) => {
-                bail!("another stockroom serves from {}; stop it, or set DATA_DIR to another folder", folder.display())
+                bail!(
+                    "another stockroom runs the PostgreSQL in {}; stop it, or set DATA_DIR to another folder",
+                    folder.display()
+                )
             }
         }
     }
@@ -79,35 +82,52 @@ impl PrivatePostgres {
     pub fn open(folder: &Path, durability: Durability) -> anyhow::Result<Opened> {
         let folder = make_folder(folder)?;
         let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return running(&folder).map(Opened::Running),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error).context("locking the data folder"),
+        let asked = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Self::start_locked(&folder, lock, durability).map(Opened::Started),
+                Err(std::fs::TryLockError::Error(error)) => return Err(error).context("locking the data folder"),
+                Err(std::fs::TryLockError::WouldBlock) => {}
+            }
+            // Another process has it: it runs PostgreSQL, is about to, or is about to be done with it.
+            if let Some(url) = running(&folder) {
+                return Ok(Opened::Running(url));
+            }
+            if asked.elapsed() > PATIENCE {
+                bail!("another stockroom holds {} but its PostgreSQL does not answer", folder.display());
+            }
+            pause();
         }
-        let programs = Programs::find()?;
+    }
+
+    fn start_locked(folder: &Path, lock: File, durability: Durability) -> anyhow::Result<Self> {
         let account = Account::of_the_server()?;
-        let cluster = cluster_folder(&folder, account.as_ref())?;
-        let password = password(&folder)?;
-        if cluster.join("PG_VERSION").exists() {
-            programs.check_version_of(&cluster)?;
-        } else {
-            initialise(&programs, &cluster, &password, account.as_ref(), durability)?;
+        let cluster = cluster_folder(folder, account.as_ref())?;
+        let password = password(folder)?;
+        let made_by = std::fs::read_to_string(cluster.join("PG_VERSION")).ok();
+        let programs = Programs::find(made_by.as_deref().map(str::trim))?;
+        match made_by {
+            Some(made_by) => programs.check_version_of(&cluster, made_by.trim())?,
+            None => initialise(&programs, &cluster, &password, account.as_ref(), durability)?,
         }
         let started = Instant::now();
         loop {
             let port = free_port()?;
-            let mut keeper = run(&programs, &cluster, &folder, port, account.as_ref(), durability)?;
-            match wait_until_ready(&mut keeper, port, &password, started) {
+            let mut keeper = run(&programs, &cluster, folder, port, account.as_ref(), durability)?;
+            let error = match wait_until_ready(&mut keeper, port, &password, started) {
                 Ok(()) => {
-                    let url = url(port, &password);
-                    return Ok(Opened::Started(Self { keeper, url, version: programs.version, _lock: lock }));
+                    return Ok(Self { keeper, url: url(port, &password), version: programs.version, _lock: lock });
                 }
-                // Somebody else may have taken the port in between.
-                Err(_) if started.elapsed() < Duration::from_secs(1) => {}
-                Err(error) => {
-                    return Err(error.context(format!("PostgreSQL did not start; see {}", folder.join(LOG).display())));
-                }
+                Err(error) => error,
+            };
+            // Somebody else may have taken the port in between, or the PostgreSQL of a server that was killed is still
+            // stopping.
+            let stopping = cluster.join("postmaster.pid").exists();
+            let patience = if stopping { PATIENCE } else { Duration::from_secs(1) };
+            if started.elapsed() > patience {
+                return Err(error.context(format!("PostgreSQL did not start; see {}", folder.join(LOG).display())));
             }
+            pause();
         }
     }
 
@@ -143,14 +163,15 @@ struct Programs {
 }
 
 impl Programs {
-    /// The newest that this machine has.
-    fn find() -> anyhow::Result<Self> {
+    /// The newest that this machine has, or those of the release that made the cluster.
+    fn find(made_by: Option<&str>) -> anyhow::Result<Self> {
         let candidates = candidates();
         let found = candidates.into_iter().filter_map(|folder| {
             let version = version_of(&folder.join("postgres"))?;
             folder.join("initdb").exists().then_some(Self { folder, version })
         });
-        match found.max_by_key(|programs| programs.version) {
+        let of_the_cluster = |programs: &Self| made_by.is_some_and(|made_by| made_by == programs.version.to_string());
+        match found.max_by_key(|programs| (of_the_cluster(programs), programs.version)) {
             Some(programs) if programs.version >= OLDEST => Ok(programs),
             Some(old) => bail!(
                 "PostgreSQL {OLDEST} or newer is needed, {} has {}; install a newer one, or set DATABASE_URL",
@@ -168,9 +189,7 @@ impl Programs {
         Command::new(self.folder.join(program))
     }
 
-    fn check_version_of(&self, cluster: &Path) -> anyhow::Result<()> {
-        let made_by = std::fs::read_to_string(cluster.join("PG_VERSION"))?;
-        let made_by = made_by.trim();
+    fn check_version_of(&self, cluster: &Path, made_by: &str) -> anyhow::Result<()> {
         if made_by != self.version.to_string() {
             bail!(
                 "{} was made by PostgreSQL {made_by}, this machine has {}; install {made_by}, or move the folder away \
@@ -275,8 +294,7 @@ fn password(folder: &Path) -> anyhow::Result<SecretString> {
     if !path.exists() {
         let mut bytes = [0_u8; 24];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no random numbers"))?;
-        let mut file = File::options().create_new(true).write(true).mode(0o600).open(&path)?;
-        file.write_all(URL_SAFE_NO_PAD.encode(bytes).as_bytes())?;
+        write_secret(&path, &URL_SAFE_NO_PAD.encode(bytes))?;
     }
     Ok(std::fs::read_to_string(path)?.into())
 }
@@ -302,9 +320,7 @@ fn initialise(
     let letters = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
     command.args(["--locale=C", &format!("--lc-ctype={letters}")]);
     let password_file = cluster.with_extension("password-once");
-    let _ = std::fs::remove_file(&password_file);
-    let mut file = File::options().create_new(true).write(true).mode(0o600).open(&password_file)?;
-    file.write_all(password.expose_secret().as_bytes())?;
+    write_secret(&password_file, password.expose_secret())?;
     command.arg("--pwfile").arg(&password_file).current_dir("/").stdin(Stdio::null());
     if durability == Durability::None {
         command.arg("--no-sync");
@@ -361,46 +377,63 @@ fn run(
 }
 
 fn wait_until_ready(keeper: &mut Child, port: u16, password: &SecretString, since: Instant) -> anyhow::Result<()> {
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user(USER).password(password.expose_secret()).dbname("postgres");
     loop {
         if let Some(status) = keeper.try_wait()? {
             bail!("it ended with {status}");
         }
-        let tried = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-            let driver = tokio::spawn(connection);
+        match ask(port, password, "postgres", async |client| {
             if client.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&USER]).await?.is_none() {
                 client.batch_execute(&format!("CREATE DATABASE {USER}")).await?;
             }
-            drop(client);
-            let _ = driver.await;
-            Ok::<_, tokio_postgres::Error>(())
-        });
-        match tried {
+            Ok(())
+        }) {
             Ok(()) => return Ok(()),
-            Err(error) if since.elapsed() > PATIENCE => return Err(error.into()),
+            Err(error) if since.elapsed() > PATIENCE => return Err(error),
             Err(_) => pause(),
         }
     }
 }
 
-/// The URL of a cluster that another process runs.
-fn running(folder: &Path) -> anyhow::Result<SecretString> {
-    let password = password(folder)?;
-    let asked = Instant::now();
-    loop {
-        // The fourth line of a running cluster's file is its port, the eighth its state.
-        let told = std::fs::read_to_string(folder.join(CLUSTER).join("postmaster.pid")).unwrap_or_default();
-        let lines: Vec<&str> = told.lines().map(str::trim).collect();
-        if let (Some(port), Some(&"ready")) = (lines.get(3).and_then(|port| port.parse().ok()), lines.get(7)) {
-            return Ok(url(port, &password));
-        }
-        if asked.elapsed() > PATIENCE {
-            bail!("another stockroom holds {} but its PostgreSQL does not run", folder.display());
-        }
-        pause();
-    }
+/// Asks a PostgreSQL of ours something short.
+fn ask(
+    port: u16,
+    password: &SecretString,
+    database: &str,
+    question: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<(), tokio_postgres::Error>,
+) -> anyhow::Result<()> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(USER).password(password.expose_secret()).dbname(database);
+    let asked = async {
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+        let driver = tokio::spawn(connection);
+        question(&client).await?;
+        drop(client);
+        let _ = driver.await;
+        anyhow::Ok(())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), asked).await })?
+}
+
+/// The URL of the cluster that another process runs, once it answers.
+fn running(folder: &Path) -> Option<SecretString> {
+    let password: SecretString = std::fs::read_to_string(folder.join(PASSWORD)).ok()?.into();
+    // The fourth line of a running cluster's file is its port.
+    let told = std::fs::read_to_string(folder.join(CLUSTER).join("postmaster.pid")).ok()?;
+    let port = told.lines().nth(3)?.trim().parse().ok()?;
+    ask(port, &password, USER, async |_| Ok(())).ok()?;
+    Some(url(port, &password))
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let _ = std::fs::remove_file(&unfinished);
+    let mut file = File::options().create_new(true).write(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(std::fs::rename(&unfinished, path)?)
 }
 
 fn url(port: u16, password: &SecretString) -> SecretString {

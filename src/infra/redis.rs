@@ -79,14 +79,15 @@ impl Redis {
     /// When it cannot be asked.
     pub async fn version(&self) -> anyhow::Result<String> {
         let patience = Duration::from_secs(2);
-        let info: String = tokio::time::timeout(patience, async {
-            let mut connection = self.pool.dedicated_connection().await?;
-            redis::cmd("INFO").arg("server").query_async(&mut connection.redis).await
-        })
-        .await
-        .map_err(|_| anyhow::anyhow!("no answer within {patience:?}"))??;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        Ok(version.unwrap_or("unknown").trim().to_owned())
+        let asked = async {
+            let mut connection = self.pool.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+            connection.broken = true;
+            let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection.redis).await?;
+            connection.broken = false;
+            let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+            Ok(version.unwrap_or("unknown").trim().to_owned())
+        };
+        tokio::time::timeout(patience, asked).await.map_err(|_| anyhow::anyhow!("no answer within {patience:?}"))?
     }
 
     /// Counts something that a healthy Redis would not have given.
@@ -116,16 +117,25 @@ impl Redis {
             let answer = ask(&mut connection.redis).await;
             // Stays broken when the deadline drops this future in `ask`, or the connection is gone.
             connection.broken = answer.as_ref().is_err_and(RedisError::is_unrecoverable_error);
-            answer.map_err(|error| {
-                tracing::debug!(%error, "redis");
-                "error"
-            })
+            match answer {
+                Ok(answer) => Ok(Some(answer)),
+                Err(error) if connection.broken => {
+                    tracing::debug!(%error, "redis");
+                    Err("broken")
+                }
+                // It is there, and refuses: out of memory, say, or a key of another kind.
+                Err(error) => {
+                    tracing::debug!(%error, "redis");
+                    self.fault("refused");
+                    Ok(None)
+                }
+            }
         };
         let answer = within(self.timeout, asked).await;
         match answer {
             Ok(answer) => {
                 self.breaker.close();
-                Some(answer)
+                answer
             }
             Err(kind) => {
                 self.fault(kind);

@@ -28,11 +28,14 @@ pub async fn serve(router: Router, listener: TcpListener, stop: impl Future<Outp
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
     let mut stop = std::pin::pin!(stop);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        let stream = tokio::select! {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+            (place, accepted) = next => match accepted {
+                Ok((stream, _)) => (place, stream),
                 Err(error) => {
                     // No file descriptors, say: try again when some may be free.
                     tracing::warn!(%error, "a connection was not accepted");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{ServerError, Value};
+use async_graphql::{Name, PathSegment, ServerError, Value};
 use async_graphql_axum::GraphQLRequest;
 use async_graphql_axum::rejection::GraphQLRejection;
 use axum::Extension;
@@ -22,6 +22,7 @@ use tracing::Instrument;
 use crate::graphql::context::RequestContext;
 use crate::graphql::error::{refusal, shown};
 use crate::transport::App;
+use crate::transport::admission;
 use crate::transport::negotiation::MediaType;
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::viewer;
@@ -197,6 +198,8 @@ fn operation(request: &mut async_graphql::Request) -> Result<OperationType, Refu
         let line = error.message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         Refusal::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", line)
     })?;
+    admission::check(document)
+        .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message))?;
     let mut operations = document.operations.iter();
     let found = match &name {
         Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
@@ -209,11 +212,17 @@ fn operation(request: &mut async_graphql::Request) -> Result<OperationType, Refu
 }
 
 /// Shapes what the execution gave.
-fn respond(response: async_graphql::Response, operation: &'static str, media_type: MediaType, id: &str) -> Answered {
-    // Every root field is nullable, so only what was never executed has no data.
-    let executed = response.data != Value::Null;
-    let failed = |error: &ServerError| error.path.is_empty();
-    let refused = !executed && response.errors.iter().all(failed);
+fn respond(
+    mut response: async_graphql::Response,
+    operation: &'static str,
+    media_type: MediaType,
+    id: &str,
+) -> Answered {
+    // Every root field is nullable, so only what was never executed has neither data nor an error with a path.
+    let refused = response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty());
+    if !refused {
+        complete(&mut response.data, &response.errors);
+    }
     let status = match (refused, media_type) {
         (true, MediaType::Response) => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
@@ -232,6 +241,35 @@ fn respond(response: async_graphql::Response, operation: &'static str, media_typ
     (response, operation, outcome)
 }
 
+/// Puts null where a field failed: async-graphql leaves its key out, which the specification does not allow. Whatever can
+/// fail is nullable, so null is always right.
+fn complete(data: &mut Value, errors: &[ServerError]) {
+    if *data == Value::Null {
+        *data = Value::Object(async_graphql::indexmap::IndexMap::new());
+    }
+    for error in errors {
+        let mut place = &mut *data;
+        for (depth, segment) in error.path.iter().enumerate() {
+            let last = depth + 1 == error.path.len();
+            let next = match (place, segment) {
+                (Value::Object(members), PathSegment::Field(name)) => {
+                    let name = Name::new(name);
+                    if last && !members.contains_key(&name) {
+                        members.insert(name.clone(), Value::Null);
+                    }
+                    members.get_mut(&name)
+                }
+                (Value::List(items), PathSegment::Index(index)) => items.get_mut(*index),
+                _ => None,
+            };
+            match next {
+                Some(next) => place = next,
+                None => break,
+            }
+        }
+    }
+}
+
 /// A response; a request that was not executed has no `data`, not even null.
 #[derive(Serialize)]
 struct ResponseBody<'a> {
@@ -244,7 +282,8 @@ struct ResponseBody<'a> {
 fn refuse(refused: Refusal, media_type: MediaType, id: &str) -> Response {
     let Refusal { status, code, message } = refused;
     // A well-formed request gets 200 from those who know only JSON: the status says nothing of the document.
-    let about_the_document = matches!(code, "GRAPHQL_PARSE_FAILED" | "OPERATION_RESOLUTION_FAILURE");
+    let about_the_document =
+        matches!(code, "GRAPHQL_PARSE_FAILED" | "OPERATION_RESOLUTION_FAILURE" | "QUERY_TOO_COMPLEX");
     let status = if about_the_document && media_type == MediaType::Json { StatusCode::OK } else { status };
     let mut response = (status, refusal(code, &message, Some(id)).to_string()).into_response();
     let sent = response.headers_mut();

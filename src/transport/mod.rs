@@ -3,6 +3,7 @@
 //! [`router`] lists every route; [`serve`] accepts connections until it is told to stop.
 
 mod accept;
+mod admission;
 mod graphql;
 mod health;
 mod negotiation;

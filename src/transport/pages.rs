@@ -66,7 +66,7 @@ pub async fn asset(Path(path): Path<String>) -> Response {
 
 /// The API in GraphQL's schema language.
 pub async fn schema() -> Response {
-    file("text/plain; charset=utf-8", "no-cache", crate::graphql::sdl().into_bytes())
+    file("text/plain; charset=utf-8", "no-cache", crate::graphql::sdl().as_bytes().to_vec())
 }
 
 pub async fn not_found() -> Response {

@@ -124,7 +124,14 @@ async fn a_document_that_asks_for_too_much_is_refused() {
     let wide = "{ products(first: 100) { nodes { category { products(first: 100) { nodes { category { products(first: 100) { nodes { id } } } } } } } } }";
     let directives = format!("{{ __typename {} }}", "@include(if: true) ".repeat(10));
     let nested = format!("{{ products(filter: {}{}) {{ totalCount }} }}", "{ not: ".repeat(60), "}".repeat(60) + "");
-    for document in [deep.as_str(), wide, &directives] {
+    // Fragments that spread each other: a kilobyte that names 2^40 fields.
+    let bomb: String = (0..40).map(|n| format!("fragment f{n} on Query {{ ...f{} ...f{} }} ", n + 1, n + 1)).collect();
+    let bomb = format!("{{ ...f0 }} {bomb} fragment f40 on Query {{ __typename }}");
+    let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
+    let unused = format!("{{ __typename }} {}", bomb.trim_start_matches("{ ...f0 }"));
+    let overflow = "{ nodes(ids: [\"a\", \"b\", \"c\"]) { ... on Category { products(first: 100) { nodes { category { products(first: 100)
+        { nodes { category { products(first: 100) { nodes { id } } } } } } } } } } }";
+    for document in [deep.as_str(), wide, &directives, &bomb, circle, &unused, overflow] {
         let response = server
             .anonymous()
             .http

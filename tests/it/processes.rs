@@ -48,7 +48,7 @@ async fn on_a_bare_folder_it_serves_the_demo_and_on_the_next_start_the_same() {
     // A second server on the folder is told off.
     let second = run(&["serve", "--listen-addr", "127.0.0.1:0", "--data-dir", &path]);
     assert!(!second.status.success());
-    assert!(complained(&second).contains("another stockroom serves from"), "{}", complained(&second));
+    assert!(complained(&second).contains("another stockroom runs the PostgreSQL in"), "{}", complained(&second));
 
     // Ctrl-C ends everything.
     let postgres = postgres_id(&folder).unwrap();

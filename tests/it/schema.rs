@@ -67,7 +67,32 @@ async fn every_root_field_is_nullable_so_that_one_failure_leaves_the_rest() {
         }
     }
     let both = server.anonymous().send("{ bad: node(id: \"x\") { id } service { version } }", json!({})).await;
-    assert_eq!(both["data"]["bad"], Value::Null);
-    assert_eq!(both["data"]["service"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(both["data"], json!({ "bad": null, "service": { "version": env!("CARGO_PKG_VERSION") } }));
     assert_eq!(both["errors"][0]["path"], json!(["bad"]));
+    let all =
+        server.anonymous().send("{ a: node(id: \"x\") { id } b: products(first: 0) { totalCount } }", json!({})).await;
+    assert_eq!(all["data"], json!({ "a": null, "b": null }));
+    let nested = server
+        .anonymous()
+        .send("{ products { pageInfo { hasNextPage } count(atMost: 0) { value } } }", json!({}))
+        .await;
+    assert_eq!(nested["data"], json!({ "products": { "pageInfo": { "hasNextPage": false }, "count": null } }));
+    assert_eq!(nested["errors"][0]["path"], json!(["products", "count"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_that_can_fail_for_its_arguments_is_nullable() {
+    let server = TestServer::start_with(&[]).await;
+    let query = "{ __schema { types { name fields { name args { name } type { kind } } } } }";
+    let data = server.anonymous().data(query, json!({})).await;
+    let mut checked = 0;
+    for kind in data["__schema"]["types"].as_array().unwrap() {
+        for field in kind["fields"].as_array().into_iter().flatten() {
+            if !kind["name"].as_str().unwrap().starts_with("__") && field["args"] != json!([]) {
+                checked += 1;
+                assert_ne!(field["type"]["kind"], "NON_NULL", "{}.{}", kind["name"], field["name"]);
+            }
+        }
+    }
+    assert!(checked > 15);
 }

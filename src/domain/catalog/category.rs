@@ -61,6 +61,16 @@ pub struct NewCategory {
     pub position: i32,
 }
 
+impl NewCategory {
+    /// Whether the stored category is already so.
+    pub fn is(&self, category: &Category) -> bool {
+        self.parent_id == category.parent_id
+            && self.slug == category.slug
+            && self.name == category.name
+            && self.position == category.position
+    }
+}
+
 impl CategoryDraft {
     /// The category, or all that is wrong with it.
     pub fn check(self) -> Result<NewCategory, FieldErrors> {

@@ -189,7 +189,8 @@ pub async fn create_category(core: &Arc<Core>, actor: UserId, draft: CategoryDra
     let mut connection = core.infra.db.write().await?;
     connection
         .transaction(async |connection| {
-            let tree = Tree::from(store::lock_categories(connection).await?);
+            store::lock_categories(connection).await?;
+            let tree = Tree::from(store::categories(connection).await?);
             check_place(&tree, None, &category)?;
             let category =
                 store::insert_category(connection, CategoryId::new(), &category).await.map_err(named_category)?;
@@ -210,10 +211,14 @@ pub async fn update_category(
     let mut connection = core.infra.db.write().await?;
     connection
         .transaction(async |connection| {
-            let tree = Tree::from(store::lock_categories(connection).await?);
+            store::lock_categories(connection).await?;
+            let tree = Tree::from(store::categories(connection).await?);
             let before = tree.get(id).ok_or(CategoryError::NotFound)?;
             let draft = patch.apply(before).map_err(CategoryError::Invalid)?;
             let wanted = draft.check().map_err(CategoryError::Invalid)?;
+            if wanted.is(before) {
+                return Ok(before.clone());
+            }
             check_place(&tree, Some(id), &wanted)?;
             let after = store::update_category(connection, id, &wanted).await.map_err(named_category)?;
             let change = Change::updated(Entity::Category, id.0, before, &after);
@@ -228,7 +233,8 @@ pub async fn delete_category(core: &Arc<Core>, actor: UserId, id: CategoryId) ->
     let mut connection = core.infra.db.write().await?;
     connection
         .transaction(async |connection| {
-            let tree = Tree::from(store::lock_categories(connection).await?);
+            store::lock_categories(connection).await?;
+            let tree = Tree::from(store::categories(connection).await?);
             let before = tree.get(id).ok_or(CategoryError::NotFound)?;
             store::delete_category(connection, id).await.map_err(named_category)?;
             let change = Change::deleted(Entity::Category, id.0, before);
@@ -281,13 +287,12 @@ pub async fn seed_products(
     numbers: std::ops::Range<u64>,
     created_by: Option<UserId>,
 ) -> Result<(), Error> {
-    let products: Vec<_> = numbers.filter_map(demo::product).collect();
+    let products: Vec<_> = numbers.filter_map(|number| demo::product(number, created_by)).collect();
     let mut connection = core.infra.db.write().await?;
     connection
         .transaction(async |connection| {
-            for part in products.chunks(1_000) {
-                store::insert_demo_products(connection, created_by, part).await?;
-            }
+            store::prepare_for_many(connection).await?;
+            store::insert_demo_products(connection, &products).await?;
             changes::record(connection, None, vec![Change::bulk(Entity::Product)]).await?;
             Ok(())
         })

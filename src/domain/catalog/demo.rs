@@ -1,12 +1,13 @@
 //! Products that might be: the same ones each time, for the first look and for load.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::catalog::model::{NewProduct, ProductDraft, Status};
 use crate::domain::catalog::money::MoneyDraft;
-use crate::domain::ids::{CategoryId, ProductId};
+use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::text;
 
 /// A category, with what its products are made of.
@@ -126,15 +127,20 @@ impl Dice {
     }
 }
 
-/// A product to insert.
+/// A product to insert; its fields are named as the columns are.
+#[derive(Serialize)]
 pub struct DemoProduct {
     pub id: ProductId,
+    pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub version: i32,
+    #[serde(flatten)]
     pub product: NewProduct,
 }
 
 /// The product with this number, the same each time.
-pub fn product(number: u64) -> Option<DemoProduct> {
+pub fn product(number: u64, created_by: Option<UserId>) -> Option<DemoProduct> {
     let mut dice = Dice(mix(number));
     let shelf = dice.one_of(&SHELVES)?;
     let &(thing, euros) = dice.one_of(shelf.things)?;
@@ -187,7 +193,14 @@ pub fn product(number: u64) -> Option<DemoProduct> {
     // One every 37 minutes and a bit.
     let created_at =
         opening() + TimeDelta::milliseconds(i64::try_from(number % 100_000_000).ok()? * 2_222_222 % 60_000_000_000);
-    Some(DemoProduct { id: ProductId(uuid_at(created_at, number)), created_at, product: draft.check().ok()? })
+    Some(DemoProduct {
+        id: ProductId(uuid_at(created_at, number)),
+        created_by,
+        created_at,
+        updated_at: created_at,
+        version: 1,
+        product: draft.check().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -198,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_demo_product_is_valid_and_no_two_are_equal() {
-        let products: Vec<_> = (0..2_000).map(|number| product(number).expect("a valid product")).collect();
+        let products: Vec<_> = (0..2_000).map(|number| product(number, None).expect("a valid product")).collect();
         let skus: HashSet<_> = products.iter().map(|one| &one.product.sku).collect();
         let slugs: HashSet<_> = products.iter().map(|one| &one.product.slug).collect();
         let ids: HashSet<_> = products.iter().map(|one| one.id).collect();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::catalog::filter::{Filter, Test};
 use crate::domain::catalog::model::{Product, Status};
 use crate::domain::error::Error;
-use crate::domain::ids::{ProductId, text_enum};
+use crate::domain::ids::text_enum;
 use crate::domain::text;
 
 /// Characters of a search, at most.
@@ -131,11 +131,4 @@ fn columns(sort: &[(SortField, Direction)]) -> Vec<(SortColumn, Direction)> {
         }
     }
     columns
-}
-
-impl Found {
-    /// Its id.
-    pub fn id(&self) -> ProductId {
-        self.product.id
-    }
 }

@@ -157,6 +157,18 @@ pub enum ProductKey {
     ExternalReference(String),
 }
 
+impl ProductKey {
+    /// Whether it is a key of this product.
+    pub fn names(&self, product: &Product) -> bool {
+        match self {
+            Self::Id(id) => product.id == *id,
+            Self::Slug(slug) => product.slug == *slug,
+            Self::Sku(sku) => product.sku == *sku,
+            Self::ExternalReference(reference) => product.external_reference.as_ref() == Some(reference),
+        }
+    }
+}
+
 /// A product as somebody typed it.
 #[derive(Clone, Debug)]
 pub struct ProductDraft {
@@ -178,7 +190,7 @@ pub struct ProductDraft {
 }
 
 /// A checked product.
-#[derive(Clone, Debug, Insertable, AsChangeset)]
+#[derive(Clone, Debug, Insertable, AsChangeset, Serialize)]
 #[diesel(table_name = products, treat_none_as_null = true)]
 pub struct NewProduct {
     pub sku: String,

@@ -1,16 +1,20 @@
 //! The catalogue's SQL: one function a statement, on a connection that the caller chose.
 
+use std::collections::BTreeSet;
+use std::mem::discriminant;
+use std::sync::{Mutex, PoisonError};
+
 use chrono::Utc;
 use diesel::expression::BoxableExpression;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Double, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
     PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgSortExpressionMethods,
     PgTextExpressionMethods, QueryDsl, QueryResult, SelectableHelper, TextExpressionMethods,
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::Value;
 
 use crate::domain::catalog::category::{Category, NewCategory, Tree};
@@ -52,7 +56,9 @@ pub async fn lock_by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -
         products::table.filter(has_key(key)).select(products::id).first::<ProductId>(connection).await.optional()?;
     let Some(id) = id else { return Ok(None) };
     let query = products::table.find(id).select(Product::as_select()).for_no_key_update();
-    query.first(connection).await.optional()
+    let locked: Option<Product> = query.first(connection).await.optional()?;
+    // Meanwhile the key may have gone to another product.
+    Ok(locked.filter(|product| key.names(product)))
 }
 
 fn has_key(key: &ProductKey) -> Condition {
@@ -153,24 +159,72 @@ pub async fn page(
         Some(search) => Box::new(distance(search)),
         None => Box::new(0_f64.into_sql::<Double>()),
     };
-    let rows: Vec<(Product, f64)> = query
-        .select((Product::as_select(), score))
-        .limit(window.limit())
-        .offset(window.offset.into())
-        .load(connection)
-        .await?;
+    let query = query.select((Product::as_select(), score)).limit(window.limit()).offset(window.offset.into());
+    let rows: Vec<(Product, f64)> = Shaped { query, kept: is_kept(&shape(list, window)) }.load(connection).await?;
     Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect())
 }
 
 /// How many products the list has.
 pub async fn count(connection: &mut AsyncPgConnection, list: &List, tree: &Tree) -> QueryResult<i64> {
-    products::table.filter(belongs(list, tree)).count().get_result(connection).await
+    let query = products::table.filter(belongs(list, tree)).count().into_boxed();
+    Shaped { query, kept: is_kept(&shape_of_filter(list)) }.get_result(connection).await
 }
 
 /// How many products the list has, counting no further than `most`.
 pub async fn count_up_to(connection: &mut AsyncPgConnection, list: &List, tree: &Tree, most: i64) -> QueryResult<i64> {
     let rows = products::table.filter(belongs(list, tree)).select(products::id).limit(most).into_boxed();
-    CountRows(rows).get_result(connection).await
+    Shaped { query: CountRows(rows), kept: is_kept(&shape_of_filter(list)) }.get_result(connection).await
+}
+
+/// Shapes of statements that stay prepared; clients can make up any number, and each costs memory on both sides.
+const MAX_SHAPES: usize = 500;
+
+/// Whether statements of this shape stay prepared: the first so many do.
+fn is_kept(shape: &str) -> bool {
+    static SHAPES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut shapes = SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
+    shapes.contains(shape) || (shapes.len() < MAX_SHAPES && shapes.insert(shape.to_owned()))
+}
+
+/// What of a page's statement does not depend on values.
+fn shape(list: &List, window: &Window<Cursor>) -> String {
+    let nothing = |cursor: &Cursor| cursor.0.iter().map(|value| *value == SortValue::Nothing).collect::<Vec<_>>();
+    let cursors = (window.after.as_ref().map(nothing), window.before.as_ref().map(nothing));
+    format!("{:?} {} {cursors:?} {}", list.sort, window.backward, shape_of_filter(list))
+}
+
+fn shape_of_filter(list: &List) -> String {
+    fn of(filter: &Filter) -> String {
+        let all = |parts: &[Filter]| parts.iter().map(of).collect::<Vec<_>>().join(" ");
+        match filter {
+            Filter::All(parts) => format!("({})", all(parts)),
+            Filter::Any(parts) => format!("[{}]", all(parts)),
+            Filter::Not(inner) => format!("!{}", of(inner)),
+            Filter::Is(Test::Text(field, test)) => format!("{field:?}{:?}", discriminant(test)),
+            Filter::Is(test) => format!("{:?}", discriminant(test)),
+        }
+    }
+    format!("{} {}", list.search.is_some(), of(&list.filter))
+}
+
+/// A query that stays prepared on its connection, or does not.
+#[derive(QueryId)]
+struct Shaped<T> {
+    query: T,
+    kept: bool,
+}
+
+impl<T: Query> Query for Shaped<T> {
+    type SqlType = T::SqlType;
+}
+
+impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Shaped<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if !self.kept {
+            out.unsafe_to_cache_prepared();
+        }
+        self.query.walk_ast(out)
+    }
 }
 
 /// `SELECT count(*)` of the rows of a query, whose LIMIT then bounds the work.
@@ -363,10 +417,9 @@ pub async fn categories(connection: &mut AsyncPgConnection) -> QueryResult<Vec<C
     categories::table.select(Category::as_select()).load(connection).await
 }
 
-/// All categories, locked until the transaction ends: the tree must not change while it is checked.
-pub async fn lock_categories(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Category>> {
-    let all = categories::table.order(categories::id).select(Category::as_select());
-    all.for_no_key_update().load(connection).await
+/// Keeps everybody else from changing the tree until the transaction ends; readers go on.
+pub async fn lock_categories(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection.batch_execute("LOCK TABLE categories IN SHARE ROW EXCLUSIVE MODE").await
 }
 
 pub async fn insert_category(
@@ -414,23 +467,21 @@ pub async fn insert_demo_categories(connection: &mut AsyncPgConnection, demo: &[
     inserted.execute(connection).await.map(|_| ())
 }
 
-pub async fn insert_demo_products(
-    connection: &mut AsyncPgConnection,
-    created_by: Option<UserId>,
-    demo: &[DemoProduct],
-) -> QueryResult<()> {
-    let rows: Vec<_> = demo
-        .iter()
-        .map(|one| {
-            (
-                products::id.eq(one.id),
-                products::created_by.eq(created_by),
-                products::created_at.eq(one.created_at),
-                products::updated_at.eq(one.created_at),
-                &one.product,
-            )
-        })
-        .collect();
-    let inserted = diesel::insert_into(products::table).values(rows).on_conflict_do_nothing();
-    inserted.execute(connection).await.map(|_| ())
+/// Lets the transaction leave more of the search indexes to the next vacuum.
+pub async fn prepare_for_many(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection.batch_execute("SET LOCAL gin_pending_list_limit = '64MB'; SET LOCAL synchronous_commit = off").await
+}
+
+/// Adds products as far as they are missing: one value for a thousand rows, since PostgreSQL takes longer to read a
+/// statement of as many values than to insert them.
+pub async fn insert_demo_products(connection: &mut AsyncPgConnection, demo: &[DemoProduct]) -> QueryResult<()> {
+    const COLUMNS: &str = "id, created_by, created_at, updated_at, sku, slug, name, name_key, description, status, \
+        price_amount, price_currency, compare_at_amount, stock, category_id, tags, attributes, media, rating, \
+        external_reference, version";
+    let inserted = diesel::sql_query(format!(
+        "INSERT INTO products ({COLUMNS}) SELECT {COLUMNS} FROM jsonb_populate_recordset(NULL::products, $1)
+         ON CONFLICT DO NOTHING"
+    ));
+    let rows = serde_json::to_value(demo).map_err(|error| diesel::result::Error::SerializationError(error.into()))?;
+    inserted.bind::<Jsonb, _>(rows).execute(connection).await.map(|_| ())
 }

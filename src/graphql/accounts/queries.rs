@@ -11,7 +11,7 @@ use crate::domain::page::PageArguments;
 use crate::graphql::accounts::types::{User, UserConnection, UserEdge};
 use crate::graphql::context::OfRequest;
 use crate::graphql::error::Result;
-use crate::graphql::page::{PageInfo, page_cost};
+use crate::graphql::page::{PageInfo, page_cost, times};
 
 #[derive(Default)]
 pub struct AccountQueries;
@@ -28,7 +28,7 @@ impl AccountQueries {
     }
 
     /// All users, the newest first. For administrators.
-    #[graphql(complexity = "page_cost(first, last).saturating_mul(child_complexity)")]
+    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
     async fn users(
         &self,
         ctx: &Context<'_>,

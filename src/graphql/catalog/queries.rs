@@ -15,7 +15,7 @@ use crate::graphql::catalog::types::{Category, Product, ProductConnection};
 use crate::graphql::context::OfRequest;
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id;
-use crate::graphql::page::page_cost;
+use crate::graphql::page::{page_cost, times};
 
 /// Sort keys, at most.
 const MAX_SORTS: usize = 7;
@@ -37,7 +37,7 @@ impl CatalogQueries {
     }
 
     /// Products. Cached by what the arguments mean, and never older than the last change.
-    #[graphql(complexity = "page_cost(first, last).saturating_mul(child_complexity)")]
+    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,
@@ -75,7 +75,7 @@ impl CatalogQueries {
     }
 
     /// The categories right below one, or those at the top.
-    #[graphql(complexity = "20_usize.saturating_mul(child_complexity)")]
+    #[graphql(complexity = "times(20, child_complexity)")]
     async fn categories(
         &self,
         ctx: &Context<'_>,

@@ -18,7 +18,7 @@ use crate::graphql::catalog::queries::{ListArguments, product_connection};
 use crate::graphql::context::OfRequest;
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id::NodeId;
-use crate::graphql::page::{Count, CountPrecision, PageInfo, page_cost};
+use crate::graphql::page::{Count, CountPrecision, PageInfo, page_cost, times};
 use crate::graphql::scalars::{CurrencyCode, DateTime, Decimal, Json, Url};
 
 /// Furthest that `count` counts.
@@ -389,7 +389,7 @@ impl Category {
     }
 
     /// The categories right below it.
-    #[graphql(complexity = "5_usize.saturating_mul(child_complexity)")]
+    #[graphql(complexity = "times(5, child_complexity)")]
     async fn children(&self) -> Vec<Self> {
         self.tree.children(Some(self.key)).map(|child| Self::new(child, &self.tree)).collect()
     }
@@ -400,7 +400,7 @@ impl Category {
     }
 
     /// The products in it and below it.
-    #[graphql(complexity = "page_cost(first, last).saturating_mul(child_complexity)")]
+    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,

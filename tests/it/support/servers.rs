@@ -75,7 +75,7 @@ pub fn scratch(name: &str) -> PathBuf {
             let folder = entry.file_name().to_string_lossy().into_owned();
             let owner = folder.strip_prefix("stockroom-test-").and_then(|rest| rest.split('-').next());
             if owner.is_some_and(|owner| !process_runs(owner)) {
-                let _ = std::fs::remove_dir_all(entry.path());
+                let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
             }
         }
     });
