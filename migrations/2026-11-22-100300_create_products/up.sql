@@ -26,9 +26,7 @@ CREATE TABLE products (
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- What a search looks at: whole words, and the text whose trigrams catch parts of SKUs and typos.
     search_words tsvector NOT NULL GENERATED ALWAYS AS (
-        setweight(to_tsvector('simple', name_key), 'A')
-        || setweight(to_tsvector('simple', lower(sku)), 'A')
-        || setweight(to_tsvector('simple', lower(coalesce(description, ''))), 'C')
+        setweight(to_tsvector('simple', name_key), 'A') || to_tsvector('simple', lower(coalesce(description, '')))
     ) STORED,
     search_text text NOT NULL GENERATED ALWAYS AS (lower(sku) || ' ' || name_key) STORED
 );
