@@ -13,9 +13,9 @@ use crate::domain::ids::UserId;
 use crate::domain::{Core, accounts, catalog};
 
 /// Rows of one transaction.
-const BATCH: u64 = 2_000;
+const BATCH: u64 = 1_000;
 /// Transactions at a time: PostgreSQL works for each on a core.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 
 pub async fn run(settings: &Settings, products_wanted: u64, users_wanted: u64) -> anyhow::Result<()> {
     let (core, place) = place::core_for_command(settings).await?;

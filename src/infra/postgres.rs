@@ -359,7 +359,8 @@ fn run(
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "max_connections=200",
-        "shared_buffers=128MB",
+        "shared_buffers=256MB",
+        "max_wal_size=4GB",
         "timezone=UTC",
     ];
     let careless = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];

@@ -469,7 +469,7 @@ pub async fn insert_demo_categories(connection: &mut AsyncPgConnection, demo: &[
 
 /// Lets the transaction leave more of the search indexes to the next vacuum.
 pub async fn prepare_for_many(connection: &mut AsyncPgConnection) -> QueryResult<()> {
-    connection.batch_execute("SET LOCAL gin_pending_list_limit = '64MB'; SET LOCAL synchronous_commit = off").await
+    connection.batch_execute("SET LOCAL gin_pending_list_limit = '64MB'").await
 }
 
 /// Adds products as far as they are missing: one value for a thousand rows, since PostgreSQL takes longer to read a
