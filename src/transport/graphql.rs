@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_graphql::Value;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Name, PathSegment, ServerError, Value};
 use async_graphql_axum::GraphQLRequest;
 use async_graphql_axum::rejection::GraphQLRejection;
 use axum::Extension;
@@ -24,6 +24,7 @@ use crate::graphql::error::{refusal, shown};
 use crate::transport::App;
 use crate::transport::admission;
 use crate::transport::negotiation::MediaType;
+use crate::transport::repair::Shape;
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::viewer;
 
@@ -98,7 +99,7 @@ async fn answer(
     })?;
 
     let mut request = read(request, by_get, app.settings.body_limit as usize).await?;
-    let operation = operation(&mut request)?;
+    let (operation, shape) = operation(&mut request)?;
     if by_get && operation != OperationType::Query {
         let message = "GET runs queries only; use POST";
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
@@ -118,7 +119,7 @@ async fn answer(
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    Ok(respond(response, operation, media_type, id))
+    Ok(respond(response, &shape, operation, media_type, id))
 }
 
 /// The GraphQL request in an HTTP request.
@@ -191,8 +192,8 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-/// The kind of the operation that the request asks for.
-fn operation(request: &mut async_graphql::Request) -> Result<OperationType, Refusal> {
+/// The kind of the operation that the request asks for, and the shape of its answer.
+fn operation(request: &mut async_graphql::Request) -> Result<(OperationType, Shape), Refusal> {
     let name = request.operation_name.clone();
     let document: &ExecutableDocument = request.parsed_query().map_err(|error| {
         let line = error.message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
@@ -205,7 +206,9 @@ fn operation(request: &mut async_graphql::Request) -> Result<OperationType, Refu
         Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
-    found.map(|(_, operation)| operation.node.ty).ok_or_else(|| {
+    let found =
+        found.map(|(_, operation)| (operation.node.ty, Shape::of(&operation.node.selection_set.node, document)));
+    found.ok_or_else(|| {
         let message = "the document has several operations, or none of that name; name one in `operationName`";
         Refusal::new(StatusCode::BAD_REQUEST, "OPERATION_RESOLUTION_FAILURE", message)
     })
@@ -214,6 +217,7 @@ fn operation(request: &mut async_graphql::Request) -> Result<OperationType, Refu
 /// Shapes what the execution gave.
 fn respond(
     mut response: async_graphql::Response,
+    shape: &Shape,
     operation: &'static str,
     media_type: MediaType,
     id: &str,
@@ -221,7 +225,7 @@ fn respond(
     // Every root field is nullable, so only what was never executed has neither data nor an error with a path.
     let refused = response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty());
     if !refused {
-        complete(&mut response.data, &response.errors);
+        shape.repair(&mut response.data, &response.errors);
     }
     let status = match (refused, media_type) {
         (true, MediaType::Response) => StatusCode::BAD_REQUEST,
@@ -239,35 +243,6 @@ fn respond(
     let mut response = (status, serde_json::to_vec(&body).unwrap_or_default()).into_response();
     headers(response.headers_mut(), media_type);
     (response, operation, outcome)
-}
-
-/// Puts null where a field failed: async-graphql leaves its key out, which the specification does not allow. Whatever can
-/// fail is nullable, so null is always right.
-fn complete(data: &mut Value, errors: &[ServerError]) {
-    if *data == Value::Null {
-        *data = Value::Object(async_graphql::indexmap::IndexMap::new());
-    }
-    for error in errors {
-        let mut place = &mut *data;
-        for (depth, segment) in error.path.iter().enumerate() {
-            let last = depth + 1 == error.path.len();
-            let next = match (place, segment) {
-                (Value::Object(members), PathSegment::Field(name)) => {
-                    let name = Name::new(name);
-                    if last && !members.contains_key(&name) {
-                        members.insert(name.clone(), Value::Null);
-                    }
-                    members.get_mut(&name)
-                }
-                (Value::List(items), PathSegment::Index(index)) => items.get_mut(*index),
-                _ => None,
-            };
-            match next {
-                Some(next) => place = next,
-                None => break,
-            }
-        }
-    }
 }
 
 /// A response; a request that was not executed has no `data`, not even null.

@@ -8,6 +8,7 @@ mod graphql;
 mod health;
 mod negotiation;
 mod pages;
+mod repair;
 mod request_id;
 mod viewer;
 

@@ -105,6 +105,30 @@ async fn get_runs_queries_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_come_in_the_order_in_which_they_were_asked_for() {
     let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "One" })).await;
+    let query = "{ products { nodes { createdBy { name } sku ...f } pageInfo { hasNextPage } totalCount } service { version maxDepth }
+        b: __typename a: __typename } fragment f on Product { stock { state available } createdAt }";
+    let text = staff.post(query, &json!({})).await.text().await.unwrap();
+    let names = [
+        "products",
+        "nodes",
+        "createdBy",
+        "sku",
+        "stock",
+        "state",
+        "available",
+        "createdAt",
+        "pageInfo",
+        "totalCount",
+        "service",
+        "version",
+        "maxDepth",
+        "b",
+        "a",
+    ];
+    let places: Vec<_> = names.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{text}");
     let response = server
         .anonymous()
         .post("{ service { version maxDepth defaultPageSize } b: __typename a: __typename }", &json!({}))

@@ -78,6 +78,8 @@ async fn every_root_field_is_nullable_so_that_one_failure_leaves_the_rest() {
         .await;
     assert_eq!(nested["data"], json!({ "products": { "pageInfo": { "hasNextPage": false }, "count": null } }));
     assert_eq!(nested["errors"][0]["path"], json!(["products", "count"]));
+    let hollow = server.anonymous().send("{ products { count(atMost: 0) { value } } }", json!({})).await;
+    assert_eq!(hollow["data"], json!({ "products": { "count": null } }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
