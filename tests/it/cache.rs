@@ -71,19 +71,8 @@ async fn questions_that_mean_the_same_have_one_answer() {
 async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
     let (redis, database) = (servers().redis_url(), TestDatabase::create().await);
     let key = signing_key();
-    let flags = |_: u8| {
-        [
-            "--database-url",
-            &database.url,
-            "--redis-url",
-            &redis,
-            "--redis-prefix",
-            &database.name,
-            "--jwt-private-key-file",
-            &key,
-        ]
-    };
-    let (one, two) = (Server::start(&flags(1)), Server::start(&flags(2)));
+    let flags = instance_flags(&database, &redis, &key);
+    let (one, two) = (Server::start(&flags), Server::start(&flags));
     let query = "{ products { totalCount nodes { name } } }";
     let decisions = async |server: &Server, decision: &str| {
         metric(server, &format!("stockroom_cache_total{{region=\"products\",decision=\"{decision}\"}}")).await
@@ -101,6 +90,12 @@ async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
         let data = server.client().data(query, json!({})).await;
         assert_eq!(data["products"], json!({ "totalCount": 1, "nodes": [{ "name": "New" }] }));
     }
+}
+
+/// What instances on one database and one Redis have in common.
+fn instance_flags<'a>(database: &'a TestDatabase, redis: &'a str, key: &'a str) -> [&'a str; 8] {
+    let (url, prefix) = (&database.url, &database.name);
+    ["--database-url", url, "--redis-url", redis, "--redis-prefix", prefix, "--jwt-private-key-file", key]
 }
 
 /// A key file that two processes can share.
@@ -146,16 +141,7 @@ async fn of_ten_thousand_reads_and_writes_on_two_instances_none_is_stale() {
     const READS: u64 = 7_500;
     let (redis, database) = (servers().redis_url(), TestDatabase::create().await);
     let key = signing_key();
-    let flags = [
-        "--database-url",
-        &database.url,
-        "--redis-url",
-        &redis,
-        "--redis-prefix",
-        &database.name,
-        "--jwt-private-key-file",
-        &key,
-    ];
+    let flags = instance_flags(&database, &redis, &key);
     let instances = [Server::start(&flags), Server::start(&flags)];
     let staff = sign_in(&instances[0], &database, &redis).await;
     for writer in 0..WRITERS {

@@ -129,6 +129,8 @@ impl World {
         let instance = number % INSTANCES;
         let mut world = self.clone();
         let mut reader = self.readers[number];
+        // The server's log may have moved on since this reader asked; it is the log that says what holds.
+        let known = if protocol == Protocol::VersionFirst { self.seen[instance] } else { reader.version };
         match reader.step {
             0 => {
                 reader.owed = self.acknowledged;
@@ -145,14 +147,14 @@ impl World {
             }
             // In process, which is only safe with versions.
             2 => match self.in_process[instance] {
-                Some((kept, value)) if versioned && holds(kept, reader.version) => {
+                Some((kept, value)) if versioned && holds(kept, known) => {
                     reader.value = value;
                     reader.step = 6;
                 }
                 _ => reader.step = 3,
             },
             3 => match self.shared {
-                Some((kept, value)) if !versioned || holds(kept, reader.version) => {
+                Some((kept, value)) if !versioned || holds(kept, known) => {
                     reader.value = value;
                     world.in_process[instance] = Some((kept.max(reader.version), value));
                     reader.step = 6;
@@ -168,7 +170,8 @@ impl World {
                     reader.version = self.version;
                 }
                 let entry = (reader.version, reader.value);
-                world.in_process[instance] = Some(entry);
+                // What is newer stays in process.
+                world.in_process[instance] = world.in_process[instance].max(Some(entry));
                 world.shared = Some(entry);
                 reader.step = 6;
             }
