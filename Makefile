@@ -5,7 +5,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(wildcard web/graphiql/*) web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
 
-.PHONY: run test build lint it schema schema-rs web setup setup-test fmt clean
+.PHONY: run test build lint it clients attack schema web setup setup-test fmt clean
 
 ## Serves GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -15,10 +15,21 @@ build: setup web
 	$(CARGO) build --release
 
 ## Every check and every test
-test: setup-test web lint it
+test: setup-test web clients lint it
 
-it:
+it: clients
 	$(CARGO) test
+
+## Every attack on a server of its own, and what an honest client notices of it
+attack: build
+	node tests/attacks/attack.mjs $(BINARY) $(ARGS)
+
+## The clients that the tests run the server with
+clients: tests/clients/node_modules/.package-lock.json
+
+tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
+	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 lint:
 	$(CARGO) fmt --check
@@ -43,8 +54,8 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres redis
+	@sh .ci/setup postgres redis node
 
 clean:
 	$(CARGO) clean
-	rm -rf web/node_modules web/dist/assets web/dist/graphiql web/dist/.built
+	rm -rf tests/clients/node_modules web/node_modules web/dist/assets web/dist/graphiql web/dist/.built

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 /// The settings of a process, as the flags and the environment give them.
@@ -84,6 +86,44 @@ pub struct Settings {
     /// Largest request body, in bytes
     #[arg(long, env, global = true, default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1_024..))]
     pub body_limit: u32,
+    #[command(flatten)]
+    pub limits: Limits,
+    /// What one user, or one address of a stranger, may spend: `40000/20s` is 40000 of cost, restored in 20 s; or `off`
+    #[arg(long, env, global = true, default_value = "40000/20s")]
+    pub rate_limit: RateLimit,
+    /// Attempts to sign in or to register, for one account; sign-ins that succeed do not count
+    #[arg(long, env, global = true, default_value = "10/5m")]
+    pub login_limit: RateLimit,
+    /// The same, for one address
+    #[arg(long, env, global = true, default_value = "100/5m")]
+    pub login_address_limit: RateLimit,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses or networks, with commas between
+    #[arg(long, env, global = true, value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether strangers may look at the schema; the staff always may [default: only on a private database]
+    #[arg(long, env, global = true)]
+    pub introspection: Option<bool>,
+    /// Sites that browsers may call from, such as `https://shop.example`, with commas between
+    #[arg(long, env, global = true, value_delimiter = ',', value_parser = origin)]
+    pub allowed_origins: Vec<HeaderValue>,
+    /// Which statuses refused requests have: as the GraphQL-over-HTTP audit asks, or as the draft has it since
+    #[arg(long, env, global = true, value_enum, default_value_t = StatusCodes::Audit)]
+    pub status_codes: StatusCodes,
+    /// How long browsers and caches may show a public answer unasked; without it they ask each time
+    #[arg(long, env, global = true, value_parser = duration)]
+    pub http_max_age: Option<Duration>,
+    /// Which documents may run: any, any and those of the folder by their ids, or only those
+    #[arg(long, env, global = true, value_enum, default_value_t = TrustedDocuments::Off)]
+    pub trusted_documents: TrustedDocuments,
+    /// Folder of trusted documents (`*.graphql`), or the JSON file that a code generator wrote
+    #[arg(long, env, global = true, required_if_eq_any([("trusted_documents", "allow"), ("trusted_documents", "only")]))]
+    pub trusted_documents_path: Option<PathBuf>,
+    /// How long the change log is kept: events can be resumed within this time
+    #[arg(long, env, global = true, default_value = "30d", value_parser = retention)]
+    pub change_retention: Duration,
+    /// Connections at once; fewer where the system allows fewer files
+    #[arg(long, env, global = true, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Longest time for a request, from its first byte to its answer
     #[arg(long, env, global = true, default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
@@ -96,6 +136,62 @@ pub struct Settings {
     /// What is logged, as in `info`, `debug` or `info,sql=debug`
     #[arg(long, env, global = true, default_value = "info")]
     pub log: String,
+}
+
+/// What a request may ask for at most, whoever asks.
+#[derive(Args, Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a document
+    #[arg(long, env, global = true, default_value_t = 16_384)]
+    pub max_document_bytes: usize,
+    /// Tokens of a document
+    #[arg(long, env, global = true, default_value_t = 2_000)]
+    pub max_tokens: usize,
+    /// Brackets in one another
+    #[arg(long, env, global = true, default_value_t = 32, value_parser = nesting)]
+    pub max_nesting: usize,
+    /// Fields below one another
+    #[arg(long, env, global = true, default_value_t = 12)]
+    pub max_depth: usize,
+    /// Aliases of an operation
+    #[arg(long, env, global = true, default_value_t = 30)]
+    pub max_aliases: usize,
+    /// Fields at the top of a query
+    #[arg(long, env, global = true, default_value_t = 20)]
+    pub max_root_fields: usize,
+    /// Fields at the top of a mutation; one of them may test credentials
+    #[arg(long, env, global = true, default_value_t = 5)]
+    pub max_mutations: usize,
+    /// Directives of an operation
+    #[arg(long, env, global = true, default_value_t = 30)]
+    pub max_directives: usize,
+    /// Directives in one place
+    #[arg(long, env, global = true, default_value_t = 3)]
+    pub max_directives_in_place: usize,
+    /// Fragments of a document
+    #[arg(long, env, global = true, default_value_t = 50)]
+    pub max_fragments: usize,
+    /// Operations of a document
+    #[arg(long, env, global = true, default_value_t = 10)]
+    pub max_operations: usize,
+    /// Fields of a document, with its fragments in place
+    #[arg(long, env, global = true, default_value_t = 5_000)]
+    pub max_fields: usize,
+    /// Variables in one another
+    #[arg(long, env, global = true, default_value_t = 32, value_parser = nesting)]
+    pub max_variables_depth: usize,
+    /// Values of all variables
+    #[arg(long, env, global = true, default_value_t = 4_000)]
+    pub max_variables_nodes: usize,
+    /// Cost of an operation, as `@cost` and `@listSize` in the schema have it
+    #[arg(long, env, global = true, default_value_t = 1_000)]
+    pub max_cost: u64,
+    /// Values in a response, as far as can be told beforehand
+    #[arg(long, env, global = true, default_value_t = 20_000)]
+    pub max_response_values: u64,
+    /// Errors in a response
+    #[arg(long, env, global = true, default_value_t = 10)]
+    pub max_errors: usize,
 }
 
 impl Settings {
@@ -143,6 +239,50 @@ impl FromStr for Freshness {
     }
 }
 
+/// So many, restored evenly over some time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RateLimit {
+    Off,
+    Of { burst: u64, restored_in: Duration },
+}
+
+impl FromStr for RateLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let limit = text.split_once('/').and_then(|(burst, time)| {
+            let (burst, restored_in) = (burst.parse().ok()?, duration(time).ok()?);
+            // More than this would not fit the arithmetic of scripts in Redis.
+            ((1..=1_000_000_000_000).contains(&burst) && restored_in <= Duration::from_hours(24 * 366))
+                .then_some(Self::Of { burst, restored_in })
+        });
+        match limit {
+            None if text == "off" => Ok(Self::Off),
+            limit => limit.ok_or_else(|| "use a number and a time, as in `100/5m`, or `off`".to_owned()),
+        }
+    }
+}
+
+/// Which statuses refused requests have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusCodes {
+    /// 400, and 200 for those who accept only JSON
+    Audit,
+    /// 422 for what is well-formed and cannot be run, 294 for data with errors
+    Draft,
+}
+
+/// Which documents may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TrustedDocuments {
+    /// Any
+    Off,
+    /// Any, and the trusted ones by their ids
+    Allow,
+    /// Only the trusted ones, by their ids
+    Only,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -162,6 +302,27 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("use a time with its unit, as in `250ms`, `5s` or `2m`".to_owned()),
     }
+}
+
+/// No shorter than anything that relies on the log.
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = duration(text)?;
+    match retention >= Duration::from_mins(10) {
+        true => Ok(retention),
+        false => Err("use at least `10m`".to_owned()),
+    }
+}
+
+/// What the parsers and the walks behind the limit are known to bear.
+fn nesting(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|depth| (1..=64).contains(depth)).ok_or_else(|| "use a number from 1 to 64".to_owned())
+}
+
+/// A site as browsers name it: scheme, host, and port unless it is the usual one.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let given = url::Url::parse(text).ok().filter(|url| url.origin().ascii_serialization() == text);
+    let value = given.and_then(|_| HeaderValue::from_str(text).ok());
+    value.ok_or_else(|| "use scheme and host alone, as in `https://shop.example`".to_owned())
 }
 
 /// One setting as `config --explain` shows it.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say, seed};
@@ -15,7 +15,9 @@ use crate::config::{Freshness, Settings};
 use crate::domain::Core;
 use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Role};
+use crate::domain::feed::keep_pruned;
 use crate::graphql;
+use crate::graphql::service::ServiceInfo;
 use crate::infra::postgres::write_secret;
 use crate::transport::{self, App};
 
@@ -29,7 +31,7 @@ const DEMO_ACCOUNTS: [(&str, &str, Role); 2] =
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // First, so that Ctrl-C while the private PostgreSQL starts also stops it.
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let listener = TcpListener::bind(settings.listen_addr).await.map_err(|error| {
+    let listener = transport::listen(settings.listen_addr).map_err(|error| {
         let address = settings.listen_addr;
         Misused(anyhow::anyhow!("cannot listen on {address}: {error}; set LISTEN_ADDR to a free address"))
     })?;
@@ -42,16 +44,21 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
     greet(&settings, &place, listener.local_addr()?, &demo);
 
-    let drain = settings.drain_timeout;
-    let app = Arc::new(App { core, schema: graphql::schema(), settings });
-    let stop = async move {
+    keep_pruned(&core, settings.change_retention);
+    let (drain, connections) = (settings.drain_timeout, settings.max_connections);
+    let (stopping, stop) = watch::channel(false);
+    tokio::spawn(async move {
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
         }
         tracing::info!("stopping");
-    };
-    transport::serve(transport::router(app), listener, stop, drain).await;
+        stopping.send_replace(true);
+        std::future::pending::<()>().await;
+    });
+    let schema = graphql::builder().data(ServiceInfo::new(&settings)).finish();
+    let app = App::new(core, schema, settings, place.is_private(), stop.clone()).map_err(Misused)?;
+    transport::serve(transport::router(Arc::new(app)), listener, connections, stop, drain).await;
     // Stops a private PostgreSQL.
     tokio::task::spawn_blocking(move || drop(place)).await?;
     Ok(())

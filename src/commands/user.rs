@@ -87,6 +87,7 @@ async fn create(core: &Arc<Core>, draft: AccountDraft, role: Role) -> anyhow::Re
         Err(RegisterError::EmailTaken) => {
             anyhow::bail!("{email} has an account already; `stockroom user set-role` changes its role")
         }
+        Err(RegisterError::TooOften(wait)) => anyhow::bail!("there were too many attempts; try again in {wait:?}"),
         Err(RegisterError::Failed(error)) => Err(error.into()),
     }
 }

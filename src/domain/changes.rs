@@ -8,7 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use diesel::{ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult};
+use chrono::{DateTime, Utc};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
+    Selectable, SelectableHelper,
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
@@ -114,6 +118,55 @@ pub async fn record(
         .collect();
     diesel::insert_into(changes::table).values(rows).execute(connection).await?;
     Ok(version)
+}
+
+/// A place in the log: the version, and the change in it.
+pub type Place = (Version, i32);
+
+/// One change, as the log keeps it.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = changes)]
+pub struct Logged {
+    pub v: Version,
+    pub n: i32,
+    pub entity: Entity,
+    pub entity_id: Option<Uuid>,
+    pub before: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+    pub at: DateTime<Utc>,
+}
+
+impl Logged {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        (self.v, self.n)
+    }
+}
+
+/// The first changes after a place, in order.
+pub async fn logged_after(
+    connection: &mut AsyncPgConnection,
+    (version, n): Place,
+    limit: i64,
+) -> QueryResult<Vec<Logged>> {
+    changes::table
+        .filter(changes::v.gt(version).or(changes::v.eq(version).and(changes::n.gt(n))))
+        .order((changes::v, changes::n))
+        .limit(limit)
+        .select(Logged::as_select())
+        .load(connection)
+        .await
+}
+
+/// Forgets the oldest changes as far as they were made before a moment, `most` at once. Returns how many it were.
+pub async fn prune(connection: &mut AsyncPgConnection, before: DateTime<Utc>, most: i64) -> QueryResult<usize> {
+    let oldest = changes::table.order((changes::v, changes::n)).limit(most).select((changes::v, changes::at));
+    let oldest: Vec<(Version, DateTime<Utc>)> = oldest.load(connection).await?;
+    // A version goes as a whole, so that what is left begins with one.
+    let Some(last) = oldest.iter().rev().find(|(_, at)| *at < before).map(|(version, _)| *version) else {
+        return Ok(0);
+    };
+    diesel::delete(changes::table.filter(changes::v.le(last))).execute(connection).await
 }
 
 /// What an answer depended on.
@@ -314,17 +367,19 @@ impl Shared {
                 .first::<(Version, Uuid)>(connection)
                 .await?;
             *write(&self.history) = history;
-            *write(&self.log) = Log::starting_at(version - i64::try_from(REMEMBERED / 4).unwrap_or(0));
+            *write(&self.log) = Log::starting_at((version - i64::try_from(REMEMBERED / 4).unwrap_or(0)).max(0));
         }
         let since = read(&self.log).version;
         let rows = since_version(connection, since).await?;
         let version = rows.as_slice().first().map_or(since, |row| row.0);
+        // What was pruned before this process saw it is missing here.
+        let is_whole = version <= since || rows.as_slice().first().is_some_and(|row| row.1 == Some(since + 1));
         let mut log = write(&self.log);
         if version < since {
             tracing::warn!(from = since, to = version, "the database went back in time; nothing remembered counts");
             log.life += 1;
         }
-        if rows.len() > REMEMBERED || version < since {
+        if rows.len() > REMEMBERED || version < since || !is_whole {
             // More than is remembered, or another life of the database: nothing older is known to hold.
             *log = Log { life: log.life, ..Log::starting_at(version) };
         }

@@ -23,6 +23,9 @@ pub enum Error {
         /// The argument at fault, from the field inwards.
         path: Vec<String>,
     },
+    /// Events from there on are not kept any more, or never were.
+    #[error("there are no events after this cursor any more; load what you show anew, and subscribe without it")]
+    CursorExpired,
     #[error("the server has too much to do; try again in a moment")]
     Busy,
     #[error("it took too long; try again, or ask for less")]

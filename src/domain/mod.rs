@@ -12,6 +12,7 @@ pub mod answers;
 pub mod catalog;
 pub mod changes;
 pub mod error;
+pub mod feed;
 pub mod ids;
 pub mod page;
 pub mod text;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::domain::answers::Answers;
 use crate::domain::changes::Gate;
+use crate::domain::feed::Feed;
 use crate::infra::Infra;
 
 /// All that a query or a command needs: the outside world, and what is remembered of it.
@@ -28,14 +30,18 @@ pub struct Core {
     pub infra: Arc<Infra>,
     pub gate: Gate,
     pub answers: Answers,
+    pub feed: Feed,
 }
 
 impl Core {
     /// Starts the version gate's task, so it needs a runtime.
     pub fn new(settings: &Settings, infra: Infra) -> Arc<Self> {
         let infra = Arc::new(infra);
+        infra.limiter.count_instances();
+        infra.metrics.feel_the_pulse();
         let gate = Gate::start(Arc::clone(&infra), settings.freshness);
         let answers = Answers::new(settings, Arc::clone(&infra));
-        Arc::new(Self { infra, gate, answers })
+        let feed = Feed::start(Arc::clone(&infra), gate.clone());
+        Arc::new(Self { infra, gate, answers, feed })
     }
 }

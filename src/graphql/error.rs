@@ -1,6 +1,9 @@
 //! All that a client may learn of a failure: the only place where client-visible errors are made.
 
-use async_graphql::{Enum, ErrorExtensions, Interface, ServerError, SimpleObject};
+use std::time::Duration;
+
+use async_graphql::{Enum, ErrorExtensions, Interface, Response, ServerError, SimpleObject};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain;
@@ -10,7 +13,7 @@ use crate::domain::error::{FieldError, FieldErrorCode, FieldErrors};
 ///
 /// It has no `Display` on purpose: async-graphql shows every `Display` error to the client as it is, so `?` on a raw
 /// database error would leak it. Without it, only the `From`s below apply.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiError {
     code: &'static str,
     message: String,
@@ -35,6 +38,7 @@ impl From<domain::error::Error> for ApiError {
             E::Unauthenticated => "UNAUTHENTICATED",
             E::Forbidden(_) => "FORBIDDEN",
             E::BadInput { .. } => "BAD_USER_INPUT",
+            E::CursorExpired => "CURSOR_EXPIRED",
             E::Busy => "BUSY",
             E::Timeout => "TIMEOUT",
             E::Conflict => "CONFLICT",
@@ -107,6 +111,8 @@ pub enum ErrorCode {
     VersionConflict,
     /// Address or password is wrong.
     InvalidCredentials,
+    /// There were too many attempts.
+    LoginDelayed,
 }
 
 /// An input is not acceptable.
@@ -151,6 +157,8 @@ pub struct CredentialsError {
     pub message: String,
     /// The argument at fault.
     pub path: Option<Vec<String>>,
+    /// When to try again, if there were too many attempts.
+    pub retry_after_seconds: Option<i32>,
 }
 
 /// Where in a mutation's arguments.
@@ -200,7 +208,15 @@ impl CredentialsError {
     /// One for every reason.
     pub fn new() -> Self {
         let message = "e-mail address or password is wrong".to_owned();
-        Self { code: ErrorCode::InvalidCredentials, message, path: path(&["input"]) }
+        Self { code: ErrorCode::InvalidCredentials, message, path: path(&["input"]), retry_after_seconds: None }
+    }
+
+    /// There were too many attempts.
+    pub fn delayed(wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1);
+        let message = format!("there were too many attempts; try again in {seconds} s");
+        let retry_after_seconds = i32::try_from(seconds).ok();
+        Self { code: ErrorCode::LoginDelayed, message, path: path(&["input"]), retry_after_seconds }
     }
 }
 
@@ -210,29 +226,61 @@ impl Default for CredentialsError {
     }
 }
 
-/// Errors in one response, at most.
-const MAX_ERRORS: usize = 10;
 /// Characters of an error's message, at most.
-const MAX_MESSAGE: usize = 400;
+const MAX_MESSAGE: usize = 200;
+
+/// How much is told of errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience {
+    pub max_errors: usize,
+    /// Whether names are suggested to those who nearly knew them.
+    pub suggestions: bool,
+}
 
 /// The body of an answer that refuses a request as a whole.
 pub fn refusal(code: &str, message: &str, request_id: Option<&str>) -> Value {
     let mut extensions = Map::from_iter([("code".to_owned(), json!(code))]);
     extensions.extend(request_id.map(|id| ("requestId".to_owned(), json!(id))));
-    json!({ "errors": [{ "message": message, "extensions": extensions }] })
+    json!({ "errors": [{ "message": cut(message), "extensions": extensions }] })
+}
+
+/// The body of a response; a request that was not executed has no `data`, not even null.
+pub fn response_body(
+    response: &Response,
+    refused: bool,
+    extensions: Option<&Value>,
+    audience: Audience,
+    request_id: &str,
+) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        errors: Option<Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'a async_graphql::Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        extensions: Option<&'a Value>,
+    }
+
+    let errors = (!response.errors.is_empty()).then(|| shown(&response.errors, refused, audience, request_id));
+    let body = Body { errors, data: (!refused).then_some(&response.data), extensions };
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 /// The `errors` of a response: each with its code and the request's name, and not too many.
-pub fn shown(errors: &[ServerError], refused: bool, request_id: &str) -> Value {
-    let shown = errors.iter().take(MAX_ERRORS).map(|error| {
+pub fn shown(errors: &[ServerError], refused: bool, audience: Audience, request_id: &str) -> Value {
+    let shown = errors.iter().take(audience.max_errors).map(|error| {
         let mut extensions = match json!(error.extensions) {
             Value::Object(extensions) => extensions,
             _ => Map::new(),
         };
         extensions.entry("code").or_insert_with(|| json!(default_code(&error.message, refused)));
         extensions.insert("requestId".to_owned(), json!(request_id));
-        let message: String = error.message.chars().take(MAX_MESSAGE).collect();
-        let mut shown = Map::from_iter([("message".to_owned(), json!(message))]);
+        let message = match audience.suggestions {
+            true => &error.message,
+            false => error.message.split(" Did you mean").next().unwrap_or_default(),
+        };
+        let mut shown = Map::from_iter([("message".to_owned(), json!(cut(message)))]);
         if !error.locations.is_empty() {
             shown.insert("locations".to_owned(), json!(error.locations));
         }
@@ -245,12 +293,14 @@ pub fn shown(errors: &[ServerError], refused: bool, request_id: &str) -> Value {
     shown.collect()
 }
 
+fn cut(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE).collect()
+}
+
 /// The code of an error that is async-graphql's own.
 fn default_code(message: &str, refused: bool) -> &'static str {
     match message {
-        "Query is too complex." | "Query is nested too deep." => "QUERY_TOO_COMPLEX",
-        message if message.starts_with("The recursion depth") => "QUERY_TOO_COMPLEX",
-        message if message.starts_with("The number of directives") => "QUERY_TOO_COMPLEX",
+        message if message.starts_with("The recursion depth") => "QUERY_TOO_DEEP",
         message if message.starts_with("Variable") => "BAD_USER_INPUT",
         _ if refused => "GRAPHQL_VALIDATION_FAILED",
         // Of a field that ran, only its arguments can be at fault: all else has a code.

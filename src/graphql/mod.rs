@@ -6,7 +6,9 @@
 pub mod accounts;
 pub mod catalog;
 pub mod context;
+pub mod directives;
 pub mod error;
+pub mod facts;
 pub mod id;
 pub mod loader;
 pub mod node;
@@ -16,22 +18,13 @@ pub mod service;
 
 use std::sync::OnceLock;
 
-use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
+use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, SchemaBuilder};
 
 use crate::graphql::accounts::{AccountMutations, AccountQueries};
-use crate::graphql::catalog::{CatalogMutations, CatalogQueries};
+use crate::graphql::catalog::{CatalogMutations, CatalogQueries, CatalogSubscriptions};
 use crate::graphql::error::UserError;
 use crate::graphql::node::NodeQueries;
 use crate::graphql::service::ServiceQueries;
-
-/// Selections below one another, at most; introspection included.
-pub const MAX_DEPTH: usize = 15;
-/// Fields of an operation, each counted as often as its lists may repeat it.
-pub const MAX_COMPLEXITY: usize = 10_000;
-/// Brackets and fragments inside one another, at most.
-pub const MAX_NESTING: usize = 32;
-/// Directives in one place, at most.
-pub const MAX_DIRECTIVES: usize = 3;
 
 /// What can be asked.
 #[derive(MergedObject, Default)]
@@ -41,19 +34,18 @@ pub struct Query(NodeQueries, CatalogQueries, AccountQueries, ServiceQueries);
 #[derive(MergedObject, Default)]
 pub struct Mutation(AccountMutations, CatalogMutations);
 
-/// The schema that the server executes.
-pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+/// What can be watched.
+#[derive(MergedSubscription, Default)]
+pub struct Subscription(CatalogSubscriptions);
 
-/// Builds the schema.
-pub fn schema() -> Schema {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+/// The schema that the server executes.
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+
+/// The schema, to be finished.
+pub fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<UserError>()
         .register_output_type::<node::Node>()
-        .limit_depth(MAX_DEPTH)
-        .limit_complexity(MAX_COMPLEXITY)
-        .limit_recursive_depth(MAX_NESTING)
-        .limit_directives(MAX_DIRECTIVES)
-        .finish()
 }
 
 /// The schema in GraphQL's schema language, sorted, as `schema.graphql` has it.
@@ -69,6 +61,6 @@ fn export() -> String {
         .sorted_enum_items()
         .include_specified_by()
         .use_space_ident();
-    let sdl = schema().sdl_with_options(options);
+    let sdl = builder().finish().sdl_with_options(options);
     format!("{}\n", sdl.trim())
 }

@@ -6,9 +6,9 @@ use crate::domain::accounts::Role;
 use crate::graphql::accounts::User;
 use crate::graphql::catalog::{Category, Product};
 use crate::graphql::context::OfRequest;
+use crate::graphql::directives::{list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id::NodeId;
-use crate::graphql::page::times;
 
 /// Ids in one `nodes`, at most.
 const MAX_IDS: usize = 100;
@@ -37,7 +37,7 @@ impl NodeQueries {
     }
 
     /// The objects with these ids, in their order; null for each that does not exist, or not for this viewer.
-    #[graphql(complexity = "times(ids.len(), child_complexity)")]
+    #[graphql(directive = list_size::apply(None, names(["ids"]), None, Some(false)))]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -57,11 +57,11 @@ async fn find(ctx: &Context<'_>, id: NodeId) -> Result<Option<Node>> {
     Ok(match id {
         NodeId::Product(id) => {
             let product = request.products.load(id).await?.map(Product::from);
-            product.filter(|product| product.is_visible_to(&request.viewer)).map(Node::Product)
+            product.filter(|product| product.is_visible_in(request)).map(Node::Product)
         }
         NodeId::Category(id) => Category::find(ctx, id).await?.map(Node::Category),
         // Others' accounts are for administrators.
-        NodeId::User(id) if request.viewer.id() == Some(id) || request.viewer.is(Role::Admin) => {
+        NodeId::User(id) if request.user() == Some(id) || request.may(Role::Admin) => {
             request.users.load(id).await?.map(|user| Node::User(User::from(user)))
         }
         NodeId::User(_) => None,

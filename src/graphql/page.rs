@@ -2,11 +2,11 @@
 
 use async_graphql::{Enum, SimpleObject};
 
-use crate::domain::page;
-use crate::graphql::MAX_COMPLEXITY;
+use crate::graphql::directives::cost;
 
 /// Where the page lies in its list.
 #[derive(SimpleObject, Clone, Debug, Default)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct PageInfo {
     /// Whether there is more after this page.
     pub has_next_page: bool,
@@ -20,6 +20,7 @@ pub struct PageInfo {
 
 /// A number of things, counted as far as was asked.
 #[derive(SimpleObject, Clone, Copy, Debug)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct Count {
     /// The number.
     pub value: i32,
@@ -34,15 +35,4 @@ pub enum CountPrecision {
     Exact,
     /// There are so many, or more.
     AtLeast,
-}
-
-/// The cost of a list, as far as it matters: async-graphql adds costs without looking at overflow.
-pub fn times(items: usize, each: usize) -> usize {
-    items.saturating_mul(each).min(MAX_COMPLEXITY + 1)
-}
-
-/// How many items a page may have, for what an operation costs; a bad number is refused later, and costs nothing less.
-pub fn page_cost(first: Option<i32>, last: Option<i32>) -> usize {
-    let size = first.or(last).unwrap_or(page::DEFAULT_SIZE).clamp(1, page::MAX_SIZE);
-    usize::try_from(size).unwrap_or(1)
 }

@@ -1,7 +1,25 @@
 //! Scalars of the API.
 
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{InputType, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};
+
+/// Whether a value can be read as one of the scalars here; scalars of other names take anything.
+///
+/// # Errors
+/// What the scalar says of it.
+pub fn check(scalar: &str, value: &Value) -> Result<(), String> {
+    fn read<T: InputType>(value: &Value) -> Result<(), String> {
+        let read = <T as InputType>::parse(Some(value.clone())).map(|_| ());
+        read.map_err(|error| error.into_server_error(async_graphql::Pos::default()).message)
+    }
+    match scalar {
+        "DateTime" => read::<DateTime>(value),
+        "Decimal" => read::<Decimal>(value),
+        "CurrencyCode" => read::<CurrencyCode>(value),
+        "URL" => read::<Url>(value),
+        _ => Ok(()),
+    }
+}
 
 /// A moment in RFC 3339, always UTC, as in `"2026-11-22T18:00:00.000Z"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

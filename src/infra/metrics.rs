@@ -1,10 +1,14 @@
 //! What the process counts, in the text format of OpenMetrics.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -25,6 +29,8 @@ pub struct Metrics {
     pub password_hashes: Counter,
     /// Resolvers that panicked.
     pub panics: Counter,
+    /// Seconds by which a task that should have run ran late.
+    pub runtime_stall_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -44,11 +50,39 @@ impl Default for Metrics {
         registry.register("password_hashes", "Passwords hashed or verified", password_hashes.clone());
         let panics = Counter::default();
         registry.register("panics", "Resolvers that panicked", panics.clone());
-        Self { registry, requests, request_seconds, cache, gate_reads, redis_faults, password_hashes, panics }
+        let runtime_stall_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 12));
+        registry.register("runtime_stall_seconds", "How late a task ran that was due", runtime_stall_seconds.clone());
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            cache,
+            gate_reads,
+            redis_faults,
+            password_hashes,
+            panics,
+            runtime_stall_seconds,
+        }
     }
 }
 
+/// How often the heartbeat beats.
+const HEARTBEAT: Duration = Duration::from_millis(20);
+
 impl Metrics {
+    /// Measures how late tasks run, until the metrics are gone. Needs a runtime.
+    pub fn feel_the_pulse(self: &Arc<Self>) {
+        let metrics = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let due = Instant::now() + HEARTBEAT;
+                tokio::time::sleep_until(due).await;
+                let Some(metrics) = metrics.upgrade() else { return };
+                metrics.runtime_stall_seconds.observe(due.elapsed().as_secs_f64());
+            }
+        });
+    }
+
     /// All figures as text.
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod migrations;
 pub mod passwords;
 pub mod postgres;
+pub mod rate_limit;
 pub mod redis;
 pub mod schema;
 pub mod telemetry;
@@ -18,13 +19,16 @@ use crate::infra::db::Database;
 use crate::infra::keys::SigningKey;
 use crate::infra::metrics::Metrics;
 use crate::infra::passwords::Passwords;
+use crate::infra::rate_limit::{Budgets, RateLimiter};
 use crate::infra::redis::Redis;
 use crate::infra::tokens::Tokens;
 
 /// The outside world in one handle.
 pub struct Infra {
     pub db: Database,
-    pub redis: Option<Redis>,
+    pub redis: Option<Arc<Redis>>,
+    pub limiter: RateLimiter,
+    pub budgets: Budgets,
     pub tokens: Tokens,
     pub passwords: Passwords,
     pub metrics: Arc<Metrics>,
@@ -35,11 +39,13 @@ impl Infra {
     pub fn new(settings: &Settings, db: Database, key: &SigningKey) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let redis = match &settings.redis_url {
-            Some(url) => Some(Redis::new(url, settings, Arc::clone(&metrics))?),
+            Some(url) => Some(Arc::new(Redis::new(url, settings, Arc::clone(&metrics))?)),
             None => None,
         };
         Ok(Self {
             db,
+            budgets: Budgets::new(settings),
+            limiter: RateLimiter::new(redis.clone()),
             redis,
             tokens: Tokens::new(settings, key)?,
             passwords: Passwords::new(settings, Arc::clone(&metrics))?,

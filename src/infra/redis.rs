@@ -1,6 +1,5 @@
 //! The way to Redis: short deadlines and a circuit breaker, so that no request fails or waits for it.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use bb8::{ManageConnection, Pool};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, RedisError};
+use redis::{AsyncCommands, FromRedisValue, RedisError, Script};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Settings;
@@ -73,6 +72,21 @@ impl Redis {
         self.patiently(async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
     }
 
+    /// What a script that works on one key returns, if Redis answers in time.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Option<T> {
+        let mut call = script.key(self.key(key));
+        for argument in arguments {
+            call.arg(*argument);
+        }
+        self.within(self.timeout.min(patience), async |redis| call.invoke_async(redis).await).await
+    }
+
     /// Asks Redis for its version, without the breaker.
     ///
     /// # Errors
@@ -99,9 +113,17 @@ impl Redis {
         format!("{}:{key}", self.prefix)
     }
 
-    /// The one place where a failure of Redis ends.
     async fn patiently<T>(
         &self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Option<T> {
+        self.within(self.timeout, ask).await
+    }
+
+    /// The one place where a failure of Redis ends.
+    async fn within<T>(
+        &self,
+        timeout: Duration,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Option<T> {
         if !self.breaker.lets_through() {
@@ -131,7 +153,7 @@ impl Redis {
                 }
             }
         };
-        let answer = within(self.timeout, asked).await;
+        let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err("timeout"));
         match answer {
             Ok(answer) => {
                 self.breaker.close();
@@ -146,10 +168,6 @@ impl Redis {
             }
         }
     }
-}
-
-async fn within<T>(timeout: Duration, asked: impl Future<Output = Result<T, &'static str>>) -> Result<T, &'static str> {
-    tokio::time::timeout(timeout, asked).await.unwrap_or(Err("timeout"))
 }
 
 /// bb8-redis's manager, which cannot tell a connection that broke.

@@ -99,8 +99,8 @@ impl Tokens {
         Ok(Issued { token: jsonwebtoken::encode(&self.header, &claims, &self.private)?, expires_at })
     }
 
-    /// The subject of a valid token. Which check failed is nobody's business.
-    pub fn verify(&self, token: &str) -> Result<Subject, Refused> {
+    /// The subject of a valid token, and when it ends. Which check failed is nobody's business.
+    pub fn verify(&self, token: &str) -> Result<(Subject, DateTime<Utc>), Refused> {
         if token.len() > MAX_BYTES {
             return Err(Refused);
         }
@@ -112,7 +112,8 @@ impl Tokens {
         if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
             return Err(Refused);
         }
-        Ok(Subject { id: claims.sub, session: claims.sid, role: claims.role })
+        let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?;
+        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role }, expires_at))
     }
 
     /// The public keys, for whoever verifies our tokens.

@@ -1,41 +1,90 @@
-//! The accept loop: a bounded number of connections, none of which may say nothing for long, and an end that waits for
-//! what is under way.
+//! The accept loop: a bounded number of connections, none of which may dawdle, and an end that waits for what is under
+//! way.
+//!
+//! Whoever connects must begin a request within five seconds and finish its head within five more; between requests a
+//! connection may rest for thirty. When all places are taken, the connection that has waited longest without completing
+//! any request makes room, so that nobody can lock others out by saying nothing.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, Sleep};
 
-/// Connections at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-/// Longest time for the headers of a request; a kept connection may be idle as long.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of the headers of a request, at most.
-const MAX_HEADER_BYTES: usize = 32 * 1024;
+use crate::transport::address::Peer;
+use crate::transport::stopped;
 
-/// Serves until `stop` is ready, then waits for requests under way, `drain` at most.
-pub async fn serve(router: Router, listener: TcpListener, stop: impl Future<Output = ()>, drain: Duration) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+/// Longest time from connecting to the first byte, and from there to the end of a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest rest between requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time in which a client takes nothing of what is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the rest of a request that was refused unread is read, so that the refusal arrives: a socket that closes with
+/// something unread tells its client to forget what came before.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that the system keeps for a client that does not read.
+const SEND_BUFFER: u32 = 256 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// Bytes of the head of a request, at most.
+const MAX_HEAD: usize = 32 * 1024;
+/// Files that the process needs beside its connections.
+const OTHER_FILES: u64 = 128;
+
+/// Listens on an address.
+///
+/// # Errors
+/// When the address is not to be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until `stop` is true, then waits for requests under way, `drain` at most.
+pub async fn serve(
+    router: Router,
+    listener: TcpListener,
+    max_connections: u32,
+    stop: watch::Receiver<bool>,
+    drain: Duration,
+) {
+    let connections = affordable(max_connections);
+    let places = Arc::new(Semaphore::new(connections as usize));
+    let lobby = Arc::new(Lobby::default());
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-    let mut stop = std::pin::pin!(stop);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
+    let mut stopping = std::pin::pin!(stopped(stop.clone()));
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            // With a place at hand, so that whoever is accepted is served.
+            let place = place(&places, &lobby).await;
+            (Place { _permit: Arc::new(place) }, listener.accept().await)
         };
-        let (place, stream) = tokio::select! {
-            () = &mut stop => break,
+        let (place, stream, peer) = tokio::select! {
+            () = &mut stopping => break,
             (place, accepted) = next => match accepted {
-                Ok((stream, _)) => (place, stream),
+                Ok((stream, peer)) => (place, stream, peer.ip()),
                 Err(error) => {
                     // No file descriptors, say: try again when some may be free.
                     tracing::warn!(%error, "a connection was not accepted");
@@ -45,16 +94,276 @@ pub async fn serve(router: Router, listener: TcpListener, stop: impl Future<Outp
             },
         };
         let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A connection that ends badly is the client's affair.
-            let _ = watched.await;
-            drop(place);
-        });
+        tokio::spawn(converse(http.clone(), router.clone(), stream, peer, Arc::clone(&lobby), place, stop.clone()));
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
         tracing::warn!("requests were still under way after {drain:?}");
+    }
+}
+
+/// A connection's place among those that there may be; whoever takes the connection over takes this along.
+#[derive(Clone)]
+pub struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// One connection, from its first byte to its last.
+async fn converse(
+    http: http1::Builder,
+    router: Router,
+    stream: TcpStream,
+    peer: IpAddr,
+    lobby: Arc<Lobby>,
+    place: Place,
+    stop: watch::Receiver<bool>,
+) {
+    let guest = lobby.enter();
+    let held = place.clone();
+    let (service, progress) = (TowerToHyperService::new(router), Arc::clone(&guest.progress));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        progress.is_at(Phase::Answering);
+        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(held.clone());
+        let (answer, progress) = (service.call(request), Arc::clone(&progress));
+        async move {
+            let response = answer.await?;
+            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            progress.is_at(if upgraded { Phase::Upgraded } else { Phase::Resting });
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let stream = Timed::new(TokioIo::new(stream), Arc::clone(&guest.progress));
+    let mut connection = std::pin::pin!(http.serve_connection(stream, service).with_upgrades());
+    // A connection that ends badly is the client's affair.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = guest.progress.evicted.notified() => {}
+        () = stopped(stop) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+    drop((guest, place));
+}
+
+/// A place for a connection: if there is none, whoever dawdles makes room.
+async fn place(places: &Arc<Semaphore>, lobby: &Lobby) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return place;
+        }
+        lobby.evict();
+        // Should nobody be there to go, it may be that somebody ends.
+        if let Ok(Ok(place)) = tokio::time::timeout(Duration::from_millis(20), Arc::clone(places).acquire_owned()).await
+        {
+            return place;
+        }
+    }
+}
+
+/// As many connections as were asked for, or as the limit on open files leaves room for.
+fn affordable(connections: u32) -> u32 {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        // Everything that is allowed; what is refused stays as it was.
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = u32::try_from(files.saturating_sub(OTHER_FILES).max(16)).unwrap_or(u32::MAX);
+    if room < connections {
+        tracing::warn!("the limit of {files} open files leaves room for {room} connections, not {connections}");
+    }
+    connections.min(room)
+}
+
+/// How far a connection has come with its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Nothing was said yet.
+    Silent,
+    /// The head of a request has begun.
+    Head,
+    Answering,
+    /// The last request was answered.
+    Resting,
+    /// It speaks another protocol, which has time limits of its own.
+    Upgraded,
+}
+
+/// What is known of a connection from outside.
+struct Progress {
+    started: Instant,
+    phase: AtomicU8,
+    /// Since when it is in that phase, in milliseconds after `started`.
+    since: AtomicU64,
+    evicted: Notify,
+}
+
+impl Progress {
+    fn is_at(&self, phase: Phase) {
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since.store(since, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    fn was(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) == phase as u8
+    }
+
+    fn since(&self) -> Instant {
+        self.started + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// What dawdles can go: the sooner, the less it has done so far and the longer it waits.
+    fn patience(&self) -> Option<(u8, Instant)> {
+        let rank = match self.phase.load(Ordering::Acquire) {
+            phase if phase == Phase::Silent as u8 || phase == Phase::Head as u8 => 0,
+            phase if phase == Phase::Resting as u8 && self.since().elapsed() > Duration::from_secs(1) => 1,
+            _ => return None,
+        };
+        Some((rank, self.since()))
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+struct Lobby {
+    guests: Mutex<HashMap<u64, Arc<Progress>>>,
+    next: AtomicU64,
+}
+
+/// A connection's entry in the lobby.
+struct Guest {
+    id: u64,
+    progress: Arc<Progress>,
+    lobby: Arc<Lobby>,
+}
+
+impl Lobby {
+    fn enter(self: &Arc<Self>) -> Guest {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let progress = Arc::new(Progress {
+            started: Instant::now(),
+            phase: AtomicU8::new(Phase::Silent as u8),
+            since: AtomicU64::new(0),
+            evicted: Notify::new(),
+        });
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&progress));
+        Guest { id, progress, lobby: Arc::clone(self) }
+    }
+
+    /// Sends away the one that can go first, if any can.
+    fn evict(&self) {
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = guests.iter().filter_map(|(id, guest)| Some((guest.patience()?, *id))).min();
+        if let Some(guest) = first.and_then(|(_, id)| guests.remove(&id)) {
+            guest.evicted.notify_one();
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.lobby.guests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// A stream that fails when a request's head does not come, or an answer is not taken, in time.
+struct Timed {
+    stream: TokioIo<TcpStream>,
+    progress: Arc<Progress>,
+    head: Pin<Box<Sleep>>,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs once everything is said.
+    lingers: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    fn new(stream: TokioIo<TcpStream>, progress: Arc<Progress>) -> Self {
+        let head = Box::pin(tokio::time::sleep(HEAD_TIMEOUT));
+        Self { stream, progress, head, stalled: None, lingers: None }
+    }
+
+    /// The outcome of a write, or an error once the client has taken nothing for too long.
+    fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Read for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            Poll::Ready(read) => {
+                if this.progress.was(Phase::Silent) || this.progress.was(Phase::Resting) {
+                    this.progress.is_at(Phase::Head);
+                    this.head.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+                }
+                Poll::Ready(read)
+            }
+            Poll::Pending if this.progress.was(Phase::Silent) || this.progress.was(Phase::Head) => {
+                ready!(this.head.as_mut().poll(context));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Write for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.timed(context, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.timed(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut unread = [std::mem::MaybeUninit::uninit(); 8 * 1024];
+        while lingers.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut unread);
+            match Pin::new(&mut this.stream).poll_read(context, buffer.unfilled()) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Pending => return Poll::Pending,
+                // That was all.
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.timed(context, written)
     }
 }

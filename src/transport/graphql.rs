@@ -1,67 +1,71 @@
 //! `/graphql`: GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>).
 //!
-//! In order: method, Accept, credentials, content type, size, shape, parse, operation, GET's rule; then the operation
-//! runs in a task of its own, under a deadline.
+//! In order: method, Accept, credentials, content type, size, shape; then the [door](crate::transport::door), which every
+//! transport shares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use async_graphql::Value;
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::parser::types::OperationType;
 use async_graphql_axum::GraphQLRequest;
 use async_graphql_axum::rejection::GraphQLRejection;
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use tracing::Instrument;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
-use crate::graphql::context::RequestContext;
-use crate::graphql::error::{refusal, shown};
+use crate::config::StatusCodes;
+use crate::graphql::context::Asker;
+use crate::graphql::error::{refusal, response_body};
+use crate::infra::rate_limit::Spent;
 use crate::transport::App;
-use crate::transport::admission;
+use crate::transport::address::{Peer, address};
+use crate::transport::door::{self, Answer, Entered, Entrance, seconds};
 use crate::transport::negotiation::MediaType;
-use crate::transport::repair::Shape;
+use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::viewer;
+use crate::transport::{csrf, sse, websocket};
 
-/// Why a request was not executed.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
-    }
-}
+/// Longest time for the bytes of a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// `GraphQL-Cost: report` asks for `extensions.cost` and `extensions.rateLimit`.
+const COST: HeaderName = HeaderName::from_static("graphql-cost");
+/// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Answers one request.
 pub async fn graphql(
     State(app): State<Arc<App>>,
     Extension(RequestId(id)): Extension<RequestId>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Response {
+    if websocket::is_asked_for(request.headers()) {
+        return websocket::upgrade(app, peer, id, request).await;
+    }
     let started = Instant::now();
     let media_type = MediaType::wanted(request.headers());
-    let timeout = app.settings.request_timeout;
-    let answered = tokio::time::timeout(timeout, answer(&app, &id, media_type, request)).await;
-    let answered = answered.unwrap_or_else(|_| {
-        let message = format!("it took longer than {timeout:?}; ask for less, or try again");
-        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT", message))
-    });
-    let (response, operation, outcome) = match answered {
+    let (mut response, operation, outcome) = match answer(&app, &id, media_type, peer, request).await {
         Ok(answered) => answered,
         Err(refused) => {
-            let outcome = refused.code;
-            (refuse(refused, media_type.unwrap_or(MediaType::Json), &id), "none", outcome)
+            let response = refuse(&refused, media_type.unwrap_or(MediaType::Json), app.settings.status_codes, &id);
+            (response, "none", refused.code.as_str())
         }
     };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
     let elapsed = started.elapsed();
     let metrics = &app.core.infra.metrics;
     metrics.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).inc();
@@ -70,77 +74,100 @@ pub async fn graphql(
     response
 }
 
+/// A response, the kind of its operation, and how it went.
 type Answered = (Response, &'static str, &'static str);
 
 async fn answer(
     app: &Arc<App>,
     id: &str,
     media_type: Option<MediaType>,
+    peer: IpAddr,
     request: Request,
 ) -> Result<Answered, Refusal> {
     let by_get = match *request.method() {
         Method::GET => true,
         Method::POST => false,
         _ => {
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "use POST, or GET for queries",
-            ));
+            let code = Code::MethodNotAllowed { allowed: "GET, POST" };
+            return Err(Refusal::new(code, "use POST, or GET for queries"));
         }
     };
     let media_type = media_type.ok_or_else(|| {
-        let message = "accept application/graphql-response+json or application/json";
-        Refusal::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
+        let message = "accept application/graphql-response+json, application/json or text/event-stream";
+        Refusal::new(Code::NotAcceptable, message)
     })?;
     let viewer = viewer(request.headers(), &app.core.infra.tokens).map_err(|_| {
         let message = "the access token is not valid, or not any more; sign in again, or send no Authorization header";
-        Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+        Refusal::new(Code::Unauthenticated, message)
     })?;
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    let mut asker = Asker::new(viewer, address(peer, headers, &app.settings.trusted_proxies));
+    asker.last_event = headers.get("last-event-id").and_then(|event| event.to_str().ok()).map(str::to_owned);
 
-    let mut request = read(request, by_get, app.settings.body_limit as usize).await?;
-    let (operation, shape) = operation(&mut request)?;
-    if by_get && operation != OperationType::Query {
-        let message = "GET runs queries only; use POST";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
-    }
-
-    let request = request.data(RequestContext::new(Arc::clone(&app.core), viewer));
-    let schema = app.schema.clone();
-    // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
-    let executed = tokio::spawn(async move { schema.execute(request).await }.in_current_span()).await;
-    let response = executed.map_err(|crash| {
-        app.core.infra.metrics.panics.inc();
-        tracing::error!(%crash, "a resolver panicked");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "internal error")
-    })?;
-    let operation = match operation {
-        OperationType::Query => "query",
-        OperationType::Mutation => "mutation",
-        OperationType::Subscription => "subscription",
+    let body = if by_get {
+        csrf::check(headers)?;
+        Bytes::from(read_query_string(parts.uri.query().unwrap_or_default()))
+    } else {
+        check_content(headers)?;
+        read_body(body, app.settings.body_limit as usize).await?
     };
-    Ok(respond(response, &shape, operation, media_type, id))
+    let (request, document_id) = read(body).await?;
+    let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
+    let audience = app.audience(asker.viewer());
+    let mut entered = door::enter(app, request, document_id.as_deref(), asker, entrance).await?;
+    if entered.kind == OperationType::Subscription {
+        return Ok((sse::subscription(app, entered, audience, id.to_owned())?, "subscription", "streams"));
+    }
+    let answer = entered.execute(app).await?;
+
+    let operation = if entered.kind == OperationType::Query { "query" } else { "mutation" };
+    let outcome = match (answer.refused, answer.response.errors.is_empty()) {
+        (true, _) => "invalid",
+        (false, true) => "ok",
+        (false, false) => "errors",
+    };
+    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&entered, &answer));
+    let body = response_body(&answer.response, answer.refused, reported.as_ref(), audience, id);
+    let mut response = if media_type == MediaType::EventStream && !answer.refused {
+        sse::single(&body)
+    } else {
+        let status = status(&answer, media_type, app.settings.status_codes);
+        let is_public = outcome == "ok" && reported.is_none() && entered.notes.is_public();
+        let mut response = match by_get && is_public {
+            true => cacheable(body, headers, app.settings.http_max_age),
+            false => (status, [(CACHE_CONTROL, UNSHARED)], body).into_response(),
+        };
+        response.headers_mut().insert(CONTENT_TYPE, media_type.header());
+        response
+    };
+    rate_headers(response.headers_mut(), entered.spent);
+    Ok((response, operation, outcome))
 }
 
-/// The GraphQL request in an HTTP request.
-async fn read(request: Request, by_get: bool, limit: usize) -> Result<async_graphql::Request, Refusal> {
-    let bad_request = |message: &str| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
-    let body = if by_get {
-        Bytes::from(read_query_string(request.uri().query().unwrap_or_default()))
-    } else {
-        check_content(request.headers())?;
-        read_body(request.into_body(), limit).await?
-    };
-    let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(Body::from(body));
-    let request = request.map_err(|_| bad_request("the request cannot be read"))?;
-    let request = GraphQLRequest::<GraphQLRejection>::from_request(request, &()).await.map_err(|_| {
-        bad_request("send a JSON object with `query`, and if needed `operationName`, `variables` and `extensions`")
-    })?;
-    let request = request.into_inner();
-    if request.query.trim().is_empty() {
-        return Err(bad_request("`query` is missing; send a JSON object with the document in `query`"));
+/// The GraphQL request in a JSON body, and the id of a trusted document in it.
+async fn read(body: Bytes) -> Result<(async_graphql::Request, Option<String>), Refusal> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        document_id: Option<String>,
     }
-    Ok(request)
+
+    let request = Request::post("/").header(CONTENT_TYPE, "application/json").body(Body::from(body.clone()));
+    let request = request.map_err(|_| Refusal::new(Code::Malformed, "the request cannot be read"))?;
+    let refused = |_| {
+        // What is JSON all the same is a mistake of another kind.
+        let code = if serde_json::from_slice::<IgnoredAny>(&body).is_ok() { Code::BadRequest } else { Code::Malformed };
+        let message = "send a JSON object with `query`, and if needed `operationName`, `variables` and `extensions`";
+        Refusal::new(code, message)
+    };
+    let request = GraphQLRequest::<GraphQLRejection>::from_request(request, &()).await.map_err(refused)?.into_inner();
+    // Looked for where it can be: most requests bring their document.
+    let id = match request.query.is_empty() || body.windows(12).any(|window| window == b"\"documentId\"") {
+        true => serde_json::from_slice::<Named>(&body).ok().and_then(|named| named.document_id),
+        false => None,
+    };
+    Ok((request, id))
 }
 
 /// The JSON body that says the same as a query string.
@@ -158,8 +185,6 @@ fn read_query_string(query: &str) -> String {
 }
 
 fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
-    let unsupported =
-        |message: &str| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message);
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
@@ -170,117 +195,116 @@ fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
         _ => true,
     });
     if !json || !utf8 {
-        return Err(unsupported("send `Content-Type: application/json`, in UTF-8"));
+        return Err(Refusal::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`, in UTF-8"));
     }
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(unsupported("send the body as it is, without Content-Encoding"));
+        return Err(Refusal::new(Code::UnsupportedMediaType, "send the body as it is, without Content-Encoding"));
     }
     Ok(())
 }
 
 async fn read_body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
+    let too_large = || Refusal::new(Code::BodyTooLarge, format!("the body has more than {limit} bytes; send less"));
+    // What is announced need not be read.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit)).await.map_err(|_| {
+        Refusal::new(Code::BodyTooSlow, format!("the body did not arrive within {BODY_TIMEOUT:?}; send it faster"))
+    })?;
+    read.map_err(|error| {
         let source = std::error::Error::source(&error);
         // The limit is the only reason that has a source which says so.
         match source.is_some_and(|source| source.to_string().contains("length limit")) {
-            true => {
-                let message = format!("the body has more than {limit} bytes; send less");
-                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", message)
-            }
-            false => Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body ended too soon"),
+            true => too_large(),
+            false => Refusal::new(Code::Malformed, "the body ended too soon"),
         }
     })
 }
 
-/// The kind of the operation that the request asks for, and the shape of its answer.
-fn operation(request: &mut async_graphql::Request) -> Result<(OperationType, Shape), Refusal> {
-    let name = request.operation_name.clone();
-    let document: &ExecutableDocument = request.parsed_query().map_err(|error| {
-        let line = error.message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-        Refusal::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", line)
-    })?;
-    admission::check(document)
-        .map_err(|message| Refusal::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message))?;
-    let mut operations = document.operations.iter();
-    let found = match &name {
-        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
-        None => operations.next().filter(|_| operations.next().is_none()),
-    };
-    let found =
-        found.map(|(_, operation)| (operation.node.ty, Shape::of(&operation.node.selection_set.node, document)));
-    found.ok_or_else(|| {
-        let message = "the document has several operations, or none of that name; name one in `operationName`";
-        Refusal::new(StatusCode::BAD_REQUEST, "OPERATION_RESOLUTION_FAILURE", message)
+const UNSHARED: HeaderValue = HeaderValue::from_static("private, no-store");
+
+fn status(answer: &Answer, media_type: MediaType, codes: StatusCodes) -> StatusCode {
+    match (answer.refused, codes) {
+        (true, _) => Code::ValidationFailed.status(media_type, codes),
+        (false, StatusCodes::Draft) if !answer.response.errors.is_empty() => {
+            StatusCode::from_u16(294).unwrap_or(StatusCode::OK)
+        }
+        _ => StatusCode::OK,
+    }
+}
+
+/// What anybody may see may be kept by anybody, as long as they ask whether it still holds.
+fn cacheable(body: Vec<u8>, headers: &HeaderMap, max_age: Option<Duration>) -> Response {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
+    // Weak: the same answer may go out compressed.
+    let tag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref().get(..16).unwrap_or_default()));
+    let asked = headers.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+    let is_known = asked.flat_map(|tags| tags.split(',')).map(str::trim).any(|known| known == tag || known == "*");
+    let policy =
+        max_age.map_or_else(|| "public, no-cache".to_owned(), |age| format!("public, max-age={}", age.as_secs()));
+    let headers = [(CACHE_CONTROL, policy), (ETAG, tag)];
+    match is_known {
+        true => (StatusCode::NOT_MODIFIED, headers).into_response(),
+        false => (StatusCode::OK, headers, body).into_response(),
+    }
+}
+
+/// `extensions` for those who ask what it cost.
+fn report(entered: &Entered, answer: &Answer) -> serde_json::Value {
+    let mut report = json!({ "cost": { "requested": entered.cost, "actual": answer.cost } });
+    if let (Some(spent), Some(report)) = (entered.spent, report.as_object_mut()) {
+        report.insert("rateLimit".to_owned(), rate_limit(&spent));
+    }
+    report
+}
+
+fn rate_limit(spent: &Spent) -> serde_json::Value {
+    json!({
+        "capacity": spent.burst,
+        "available": spent.available,
+        "restorePerSecond": spent.restored_per_second,
+        "retryAfterSeconds": (!spent.granted).then(|| seconds(spent.retry_after)),
     })
 }
 
-/// Shapes what the execution gave.
-fn respond(
-    mut response: async_graphql::Response,
-    shape: &Shape,
-    operation: &'static str,
-    media_type: MediaType,
-    id: &str,
-) -> Answered {
-    // Every root field is nullable, so only what was never executed has neither data nor an error with a path.
-    let refused = response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty());
-    if !refused {
-        shape.repair(&mut response.data, &response.errors);
+fn rate_headers(headers: &mut HeaderMap, spent: Option<Spent>) {
+    let Some(spent) = spent else { return };
+    let policy = format!("\"cost\";q={};w={}", spent.burst, seconds(spent.window));
+    let left = format!("\"cost\";r={};t={}", spent.available, spent.restored_in.as_secs_f64().ceil());
+    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
     }
-    let status = match (refused, media_type) {
-        (true, MediaType::Response) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
-    };
-    let outcome = match (refused, response.errors.is_empty()) {
-        (true, _) => "invalid",
-        (false, true) => "ok",
-        (false, false) => "errors",
-    };
-    let body = ResponseBody {
-        errors: (!response.errors.is_empty()).then(|| shown(&response.errors, refused, id)),
-        data: (!refused).then_some(&response.data),
-    };
-    let mut response = (status, serde_json::to_vec(&body).unwrap_or_default()).into_response();
-    headers(response.headers_mut(), media_type);
-    (response, operation, outcome)
 }
 
-/// A response; a request that was not executed has no `data`, not even null.
-#[derive(Serialize)]
-struct ResponseBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
-}
-
-fn refuse(refused: Refusal, media_type: MediaType, id: &str) -> Response {
-    let Refusal { status, code, message } = refused;
-    // A well-formed request gets 200 from those who know only JSON: the status says nothing of the document.
-    let about_the_document =
-        matches!(code, "GRAPHQL_PARSE_FAILED" | "OPERATION_RESOLUTION_FAILURE" | "QUERY_TOO_COMPLEX");
-    let status = if about_the_document && media_type == MediaType::Json { StatusCode::OK } else { status };
-    let mut response = (status, refusal(code, &message, Some(id)).to_string()).into_response();
+fn refuse(refused: &Refusal, media_type: MediaType, codes: StatusCodes, id: &str) -> Response {
+    let Refusal { code, message, spent } = refused;
+    let status = code.status(media_type, codes);
+    let mut body = refusal(code.as_str(), message, Some(id));
+    if let (Some(spent), Some(extensions)) = (spent, body.pointer_mut("/errors/0/extensions")) {
+        extensions["rateLimit"] = rate_limit(spent);
+    }
+    let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body.to_string()).into_response();
     let sent = response.headers_mut();
-    headers(sent, media_type);
-    match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = if message.starts_with("GET") { "POST" } else { "GET, POST" };
+    sent.insert(CONTENT_TYPE, media_type.header());
+    rate_headers(sent, spent.as_deref().copied());
+    match code {
+        Code::MethodNotAllowed { allowed } => {
             sent.insert(ALLOW, HeaderValue::from_static(allowed));
         }
-        StatusCode::UNAUTHORIZED => {
+        Code::Unauthenticated => {
             sent.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            sent.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        Code::RateLimited | Code::Timeout | Code::Unavailable => {
+            sent.insert(RETRY_AFTER, seconds(spent.as_ref().map_or(Duration::ZERO, |spent| spent.retry_after)).into());
+        }
+        // The rest of the body is not waited for.
+        Code::BodyTooLarge | Code::BodyTooSlow => {
+            sent.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
     }
     response
-}
-
-fn headers(headers: &mut HeaderMap, media_type: MediaType) {
-    headers.insert(CONTENT_TYPE, media_type.header());
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
 }

@@ -3,29 +3,46 @@
 //! [`router`] lists every route; [`serve`] accepts connections until it is told to stop.
 
 mod accept;
-mod admission;
+mod address;
+pub mod admission;
+mod csrf;
+mod door;
 mod graphql;
 mod health;
 mod negotiation;
 mod pages;
-mod repair;
+mod persisted;
+mod refusal;
 mod request_id;
+mod shape;
+mod sse;
 mod viewer;
+mod websocket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{any, get};
+use tokio::sync::watch;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::cors::CorsLayer;
 
 use crate::config::Settings;
 use crate::domain::Core;
 use crate::graphql::Schema;
+use crate::graphql::facts::Facts;
+use crate::transport::persisted::Persisted;
 
-pub use accept::serve;
+pub use accept::{listen, serve};
 pub use pages::graphiql_is_built;
 
 /// What handlers share.
@@ -33,10 +50,37 @@ pub struct App {
     pub core: Arc<Core>,
     pub schema: Schema,
     pub settings: Settings,
+    /// The database is this project's own, and nobody's secret.
+    pub is_private: bool,
+    /// True once the server is to end.
+    pub stop: watch::Receiver<bool>,
+    facts: Facts,
+    persisted: Persisted,
+}
+
+impl App {
+    /// # Errors
+    /// When the trusted documents cannot be read.
+    pub fn new(
+        core: Arc<Core>,
+        schema: Schema,
+        settings: Settings,
+        is_private: bool,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
+        let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
+        Ok(Self { core, schema, settings, is_private, stop, facts, persisted })
+    }
 }
 
 /// Every route.
 pub fn router(app: Arc<App>) -> Router {
+    // Small answers cost more to compress than to send, and a stream must not wait for more.
+    let compressed = SizeAbove::new(1024)
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("font/"));
+    let cross_origin = cross_origin(&app.settings);
     Router::new()
         .route("/graphql", any(graphql::graphql))
         .route("/graphiql", get(pages::graphiql))
@@ -51,9 +95,33 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(pages::not_found)
+        .layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(compressed))
+        .layer(cross_origin)
         .layer(map_response(secured))
         .layer(from_fn(request_id::in_a_span))
         .with_state(app)
+}
+
+/// Ready once the server is to end.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Lets the scripts of exactly the configured sites call; without any, no other site's.
+fn cross_origin(settings: &Settings) -> CorsLayer {
+    let sent = ["apollo-require-preflight", "graphql-cost", "last-event-id", "x-apollo-operation-name", "x-request-id"];
+    let read = ["graphql-cost", "ratelimit", "ratelimit-policy", "x-request-id"];
+    CorsLayer::new()
+        .allow_origin(settings.allowed_origins.clone())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(
+            [ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH]
+                .into_iter()
+                .chain(sent.map(HeaderName::from_static))
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers([ETAG, RETRY_AFTER].into_iter().chain(read.map(HeaderName::from_static)).collect::<Vec<_>>())
+        .max_age(Duration::from_hours(2))
 }
 
 /// What every answer says to browsers.
@@ -61,5 +129,7 @@ async fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     response
 }

@@ -10,6 +10,8 @@ pub enum MediaType {
     Response,
     /// `application/json`: it tells only whether the request was well-formed.
     Json,
+    /// `text/event-stream`: one response after the other; refusals are JSON.
+    EventStream,
 }
 
 impl MediaType {
@@ -17,7 +19,7 @@ impl MediaType {
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Response => "application/graphql-response+json; charset=utf-8",
-            Self::Json => "application/json; charset=utf-8",
+            Self::Json | Self::EventStream => "application/json; charset=utf-8",
         })
     }
 
@@ -31,14 +33,11 @@ impl MediaType {
             return Some(Self::Json);
         }
         let ranges: Vec<_> = ranges.into_iter().filter_map(Range::parse).collect();
-        let quality = |media_type: Self| {
-            let matching = ranges.iter().filter_map(|range| Some((range.matches(media_type)?, range)));
-            matching.max_by_key(|(precision, _)| *precision).map_or((0, usize::MAX), |(_, range)| {
-                let place = ranges.iter().position(|other| std::ptr::eq(other, range)).unwrap_or(usize::MAX);
-                (range.quality, place)
-            })
-        };
-        let (response, json) = (quality(Self::Response), quality(Self::Json));
+        let (response, json) = (quality(&ranges, Self::Response), quality(&ranges, Self::Json));
+        let stream = quality(&ranges, Self::EventStream);
+        if stream.0 > response.0.max(json.0) {
+            return Some(Self::EventStream);
+        }
         match (response.0, json.0) {
             (0, 0) => None,
             (response, json) if response > json => Some(Self::Response),
@@ -48,6 +47,22 @@ impl MediaType {
             _ => Some(Self::Json),
         }
     }
+
+    /// Whether the client can read a stream of events, even if it likes something else better.
+    pub fn streams(headers: &HeaderMap) -> bool {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let ranges: Vec<_> = values.flat_map(|value| value.split(',')).filter_map(Range::parse).collect();
+        quality(&ranges, Self::EventStream).0 > 0
+    }
+}
+
+/// How much a client likes a type, in thousandths, and at which place it said so.
+fn quality(ranges: &[Range<'_>], media_type: MediaType) -> (u16, usize) {
+    let matching =
+        ranges.iter().enumerate().filter_map(|(place, range)| Some((range.matches(media_type)?, place, range)));
+    // The most precise one, and of those the first.
+    let best = matching.max_by_key(|&(precision, place, _)| (precision, std::cmp::Reverse(place)));
+    best.map_or((0, usize::MAX), |(_, place, range)| (range.quality, place))
 }
 
 struct Range<'a> {
@@ -59,7 +74,7 @@ struct Range<'a> {
 
 impl<'a> Range<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
+        let mut parts = text.trim().split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
         let mut quality = 1000;
         for parameter in parts {
@@ -78,14 +93,19 @@ impl<'a> Range<'a> {
 
     /// How precisely the range names the type, if it does.
     fn matches(&self, media_type: MediaType) -> Option<u8> {
-        let subtype = match media_type {
-            MediaType::Response => "graphql-response+json",
-            MediaType::Json => "json",
+        let (main, subtype) = match media_type {
+            MediaType::Response => ("application", "graphql-response+json"),
+            MediaType::Json => ("application", "json"),
+            // A wildcard wishes for one response.
+            MediaType::EventStream => {
+                let named = self.kind.eq_ignore_ascii_case("text") && self.subtype.eq_ignore_ascii_case("event-stream");
+                return named.then_some(2);
+            }
         };
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
-            (kind, "*") if kind.eq_ignore_ascii_case("application") => Some(1),
-            (kind, given) if kind.eq_ignore_ascii_case("application") && given.eq_ignore_ascii_case(subtype) => Some(2),
+            (kind, "*") if kind.eq_ignore_ascii_case(main) => Some(1),
+            (kind, given) if kind.eq_ignore_ascii_case(main) && given.eq_ignore_ascii_case(subtype) => Some(2),
             _ => None,
         }
     }
@@ -95,7 +115,7 @@ impl<'a> Range<'a> {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue, header::ACCEPT};
 
-    use super::MediaType::{self, Json, Response};
+    use super::MediaType::{self, EventStream, Json, Response};
 
     #[test]
     fn the_best_liked_type_wins() {
@@ -113,6 +133,9 @@ mod tests {
             ("text/html", None),
             ("application/json;q=0", None),
             ("application/json; charset=utf-16", None),
+            ("text/event-stream", Some(EventStream)),
+            ("application/graphql-response+json, application/json, text/event-stream", Some(Response)),
+            ("text/event-stream, */*;q=0.5", Some(EventStream)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, HeaderValue::from_static(accept));

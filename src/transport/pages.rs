@@ -1,12 +1,17 @@
 //! What people look at: the landing page, GraphiQL, and the schema. All of it is in the binary.
 
-use axum::extract::Path;
-use axum::http::StatusCode;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::domain::accounts::Viewer;
 use crate::graphql::error::refusal;
+use crate::transport::App;
+use crate::transport::viewer::viewer;
 
 /// What Vite built; only a marker where Node.js was absent.
 #[derive(RustEmbed)]
@@ -64,8 +69,12 @@ pub async fn asset(Path(path): Path<String>) -> Response {
     }
 }
 
-/// The API in GraphQL's schema language.
-pub async fn schema() -> Response {
+/// The API in GraphQL's schema language, for whoever may see it.
+pub async fn schema(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let viewer = viewer(&headers, &app.core.infra.tokens).unwrap_or(Viewer::Anonymous);
+    if !app.shows_schema(&viewer) {
+        return not_found().await;
+    }
     file("text/plain; charset=utf-8", "no-cache", crate::graphql::sdl().as_bytes().to_vec())
 }
 

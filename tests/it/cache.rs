@@ -93,13 +93,13 @@ async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
 }
 
 /// What instances on one database and one Redis have in common.
-fn instance_flags<'a>(database: &'a TestDatabase, redis: &'a str, key: &'a str) -> [&'a str; 8] {
+pub fn instance_flags<'a>(database: &'a TestDatabase, redis: &'a str, key: &'a str) -> [&'a str; 8] {
     let (url, prefix) = (&database.url, &database.name);
     ["--database-url", url, "--redis-url", redis, "--redis-prefix", prefix, "--jwt-private-key-file", key]
 }
 
 /// A key file that two processes can share.
-fn signing_key() -> String {
+pub fn signing_key() -> String {
     use secrecy::ExposeSecret;
     let path = scratch("key").join("key.pem");
     std::fs::write(&path, SigningKey::generate().unwrap().pem.expose_secret()).unwrap();
@@ -113,7 +113,7 @@ async fn metric(server: &Server, name: &str) -> u64 {
 }
 
 /// A member of the staff, made by the command line.
-async fn sign_in(server: &Server, database: &TestDatabase, redis: &str) -> Client {
+pub async fn sign_in(server: &Server, database: &TestDatabase, redis: &str) -> Client {
     let create = [
         "user",
         "create",

@@ -1,7 +1,9 @@
 //! Writes of accounts, and signing in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::Utc;
 use diesel_async::AsyncConnection;
 use secrecy::SecretString;
@@ -19,6 +21,8 @@ use crate::infra::tokens::{Issued, Subject};
 #[derive(Debug)]
 pub enum RegisterError {
     Invalid(FieldErrors),
+    /// There were too many attempts; when the next one may be made.
+    TooOften(Duration),
     /// The address has an account.
     EmailTaken,
     Failed(Error),
@@ -27,6 +31,8 @@ pub enum RegisterError {
 /// Why nobody was signed in.
 #[derive(Debug)]
 pub enum LoginError {
+    /// There were too many attempts; when the next one may be made.
+    TooOften(Duration),
     /// The address is unknown or the password is wrong; which of them is not told.
     WrongCredentials,
     Failed(Error),
@@ -52,8 +58,10 @@ macro_rules! fail_with {
 }
 fail_with! { RegisterError LoginError SetRoleError }
 
-/// Opens an account for a customer, and signs them in.
-pub async fn register(core: &Arc<Core>, draft: AccountDraft) -> Result<(User, Issued), RegisterError> {
+/// Opens an account for a customer, and signs them in. `from` is where the attempt comes from.
+pub async fn register(core: &Arc<Core>, draft: AccountDraft, from: &str) -> Result<(User, Issued), RegisterError> {
+    let account = account(&model::email_key(&draft.email).unwrap_or_default());
+    attempt(core, &account, from).await.map_err(RegisterError::TooOften)?;
     let user = create_user(core, draft, Role::Customer).await?;
     let token = issue(core, &user)?;
     Ok((user, token))
@@ -80,10 +88,17 @@ pub async fn create_user(core: &Arc<Core>, draft: AccountDraft, role: Role) -> R
     }
 }
 
-/// The user with this address and password, and a token for them.
-pub async fn login(core: &Arc<Core>, email: &str, password: &SecretString) -> Result<(User, Issued), LoginError> {
+/// The user with this address and password, and a token for them. `from` is where the attempt comes from.
+pub async fn login(
+    core: &Arc<Core>,
+    email: &str,
+    password: &SecretString,
+    from: &str,
+) -> Result<(User, Issued), LoginError> {
     // What cannot be an address is looked for in vain all the same: nothing may tell the cases apart.
     let email_key = model::email_key(email).unwrap_or_default();
+    let account = account(&email_key);
+    attempt(core, &account, from).await.map_err(LoginError::TooOften)?;
     let known = {
         let mut connection = core.infra.db.read().await?;
         store::with_hash(&mut connection, &email_key).await?
@@ -92,11 +107,36 @@ pub async fn login(core: &Arc<Core>, email: &str, password: &SecretString) -> Re
     let matches = core.infra.passwords.verify(&model::password_key(password), hash).await?;
     match known {
         Some((user, _)) if matches => {
+            let infra = &core.infra;
+            infra.limiter.give_back(infra.budgets.logins, &account, 1).await;
+            infra.limiter.give_back(infra.budgets.login_addresses, from, 1).await;
             let token = issue(core, &user)?;
             Ok((user, token))
         }
         _ => Err(LoginError::WrongCredentials),
     }
+}
+
+/// The name under which attempts on an account are counted, which does not tell its address.
+fn account(email_key: &str) -> String {
+    let digest = digest(&SHA256, email_key.as_bytes());
+    digest.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Counts an attempt to get in.
+///
+/// # Errors
+/// When there were too many: the time until the next one may be made. Whether the account exists makes no difference.
+async fn attempt(core: &Core, account: &str, from: &str) -> Result<(), Duration> {
+    let infra = &core.infra;
+    for (budget, subject) in [(infra.budgets.login_addresses, from), (infra.budgets.logins, account)] {
+        if let Some(spent) = infra.limiter.spend(budget, subject, 1).await
+            && !spent.granted
+        {
+            return Err(spent.retry_after);
+        }
+    }
+    Ok(())
 }
 
 /// Gives a user another role.

@@ -61,6 +61,8 @@ pub struct SignedIn {
     pub id: UserId,
     pub role: Role,
     pub session: Uuid,
+    /// When the token ends.
+    pub expires_at: DateTime<Utc>,
 }
 
 impl Viewer {

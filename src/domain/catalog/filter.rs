@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::catalog::model::{Status, check_json};
+use crate::domain::catalog::category::Tree;
+use crate::domain::catalog::model::{Product, Status, check_json};
 use crate::domain::catalog::money;
 use crate::domain::error::Error;
 use crate::domain::ids::{CategoryId, ProductId};
@@ -144,6 +145,16 @@ impl Filter {
         }
     }
 
+    /// Whether the product passes; what the database decides for lists.
+    pub fn matches(&self, product: &Product, tree: &Tree) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.matches(product, tree)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(product, tree)),
+            Self::Not(inner) => !inner.matches(product, tree),
+            Self::Is(test) => test.passes(product, tree),
+        }
+    }
+
     /// Whether the tree of categories has a part in it.
     pub fn depends_on_categories(&self) -> bool {
         match self {
@@ -210,6 +221,66 @@ impl Filter {
     /// One of a set of values, by a test on such sets.
     pub fn one_of<T: Ord>(path: &[&str], values: Vec<T>, test: fn(BTreeSet<T>) -> Test) -> Result<Self, Error> {
         Ok(Self::Is(test(limited(path, values.into_iter().collect())?)))
+    }
+}
+
+impl Test {
+    fn passes(&self, product: &Product, tree: &Tree) -> bool {
+        match self {
+            Self::Id(ids) => ids.contains(&product.id),
+            Self::Text(field, test) => match field {
+                TextField::Sku => test.passes(&product.sku, &product.sku.to_lowercase()),
+                TextField::Slug => test.passes(&product.slug, &product.slug),
+                TextField::Name => test.passes(&product.name, &product.name_key),
+                TextField::ExternalReference => {
+                    product.external_reference.as_ref().is_some_and(|text| test.passes(text, &text.to_lowercase()))
+                }
+            },
+            Self::HasExternalReference => product.external_reference.is_some(),
+            Self::Status(states) => states.contains(&product.status),
+            Self::Currency(code) => product.price_currency == *code,
+            Self::PriceAtLeast(amount) => product.price_amount >= *amount,
+            Self::StockAtLeast(stock) => product.stock >= *stock,
+            Self::Stock(values) => values.contains(&product.stock),
+            Self::Category(roots) => product
+                .category_id
+                .is_some_and(|category| tree.path(category).iter().any(|above| roots.contains(&above.id))),
+            Self::HasCategory => product.category_id.is_some(),
+            Self::TagsAny(tags) => product.tags.iter().any(|tag| tags.contains(tag)),
+            Self::TagsAll(tags) => tags.iter().all(|tag| product.tags.contains(tag)),
+            Self::HasAttribute(key) => product.attributes.get(key).is_some(),
+            Self::Attribute(key, values) => product.attributes.get(key).is_some_and(|value| {
+                let mut wanted = values.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
+                wanted.any(|wanted| equal_json(&wanted, value))
+            }),
+            Self::CreatedAtLeast(time) => product.created_at >= *time,
+            Self::UpdatedAtLeast(time) => product.updated_at >= *time,
+        }
+    }
+}
+
+impl TextTest {
+    fn passes(&self, text: &str, folded: &str) -> bool {
+        match self {
+            Self::In(values) => values.contains(text),
+            Self::Contains(part) => folded.contains(part),
+            Self::StartsWith(part) => folded.starts_with(part),
+        }
+    }
+}
+
+/// Equal as PostgreSQL's `jsonb` has it: numbers by their value, not by how they are written.
+fn equal_json(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal_json(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            let same = |(key, value)| right.get(key).is_some_and(|other| equal_json(value, other));
+            left.len() == right.len() && left.iter().all(same)
+        }
+        (left, right) => left == right,
     }
 }
 

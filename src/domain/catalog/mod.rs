@@ -4,6 +4,7 @@ pub mod category;
 pub mod commands;
 pub mod cursor;
 pub mod demo;
+pub mod events;
 pub mod filter;
 pub mod list;
 pub mod model;

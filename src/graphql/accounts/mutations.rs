@@ -6,6 +6,7 @@ use crate::domain::accounts::commands::{self, LoginError, RegisterError, SetRole
 use crate::domain::accounts::{self, AccountDraft};
 use crate::graphql::accounts::types::{Role, User};
 use crate::graphql::context::OfRequest;
+use crate::graphql::directives::{cost, credentials, list_size};
 use crate::graphql::error::{CredentialsError, ErrorCode, NotFoundError, Result, TakenError, ValidationError, path};
 use crate::graphql::id;
 use crate::graphql::scalars::DateTime;
@@ -33,6 +34,7 @@ pub struct LoginInput {
 
 /// What shows who you are. Send it with every request: `Authorization: Bearer <accessToken>`.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct AuthTokens {
     /// A JSON Web Token.
     access_token: String,
@@ -56,6 +58,7 @@ pub struct AuthPayload {
     /// What shows it.
     tokens: Option<AuthTokens>,
     /// Why nobody is; empty if somebody is.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<AuthError>,
 }
 
@@ -72,6 +75,7 @@ pub struct UserPayload {
     /// The user afterwards.
     user: Option<User>,
     /// Why it stayed as it was; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<AccountError>,
 }
 
@@ -92,13 +96,14 @@ pub struct AccountMutations;
 #[Object]
 impl AccountMutations {
     /// Opens an account and signs in.
+    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
     async fn register(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The new account.")] input: RegisterInput,
     ) -> Result<Option<AuthPayload>> {
         let draft = AccountDraft { email: input.email, password: input.password.into(), name: input.name };
-        match commands::register(&ctx.request().core, draft).await {
+        match commands::register(&ctx.request().core, draft, &ctx.request().asker.subject()).await {
             Ok(signed_in) => Ok(Some(AuthPayload::signed_in(signed_in))),
             Err(RegisterError::Invalid(errors)) => {
                 Ok(Some(AuthPayload::refused(ValidationError::all("input", errors))))
@@ -106,24 +111,33 @@ impl AccountMutations {
             Err(RegisterError::EmailTaken) => {
                 Ok(Some(AuthPayload::refused(vec![TakenError::new(&["input", "email"]).into()])))
             }
+            Err(RegisterError::TooOften(wait)) => {
+                Ok(Some(AuthPayload::refused(vec![CredentialsError::delayed(wait).into()])))
+            }
             Err(RegisterError::Failed(error)) => Err(error.into()),
         }
     }
 
     /// Signs in.
+    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
     async fn login(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Who wants to sign in.")] input: LoginInput,
     ) -> Result<Option<AuthPayload>> {
-        match commands::login(&ctx.request().core, &input.email, &input.password.into()).await {
+        let request = ctx.request();
+        match commands::login(&request.core, &input.email, &input.password.into(), &request.asker.subject()).await {
             Ok(signed_in) => Ok(Some(AuthPayload::signed_in(signed_in))),
             Err(LoginError::WrongCredentials) => Ok(Some(AuthPayload::refused(vec![CredentialsError::new().into()]))),
+            Err(LoginError::TooOften(wait)) => {
+                Ok(Some(AuthPayload::refused(vec![CredentialsError::delayed(wait).into()])))
+            }
             Err(LoginError::Failed(error)) => Err(error.into()),
         }
     }
 
     /// Gives a user another role. For administrators. The user's access tokens show it once they are renewed.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn set_user_role(
         &self,
         ctx: &Context<'_>,
@@ -131,7 +145,7 @@ impl AccountMutations {
         #[graphql(desc = "The role to give.")] role: Role,
     ) -> Result<Option<UserPayload>> {
         let request = ctx.request();
-        let admin = request.viewer.require(accounts::Role::Admin)?;
+        let admin = request.require(accounts::Role::Admin)?;
         let user = id::user("id", &id)?;
         let refused = |error| Ok(Some(UserPayload { user: None, errors: vec![error] }));
         match commands::set_role(&request.core, Some(admin.id), user, role.into()).await {

@@ -10,8 +10,9 @@ use crate::domain::ids::UserId;
 use crate::domain::page::PageArguments;
 use crate::graphql::accounts::types::{User, UserConnection, UserEdge};
 use crate::graphql::context::OfRequest;
+use crate::graphql::directives::{cost, list_size, names};
 use crate::graphql::error::Result;
-use crate::graphql::page::{PageInfo, page_cost, times};
+use crate::graphql::page::PageInfo;
 
 #[derive(Default)]
 pub struct AccountQueries;
@@ -21,14 +22,14 @@ impl AccountQueries {
     /// Whoever asks; null without an access token.
     async fn me(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         let request = ctx.request();
-        match request.viewer.id() {
+        match request.user() {
             Some(id) => Ok(request.users.load(id).await?.map(User::from)),
             None => Ok(None),
         }
     }
 
     /// All users, the newest first. For administrators.
-    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
+    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -40,7 +41,7 @@ impl AccountQueries {
         #[graphql(desc = "A page's `startCursor`: what precedes it.")] before: Option<String>,
     ) -> Result<Option<UserConnection>> {
         let request = ctx.request();
-        request.viewer.require(Role::Admin)?;
+        request.require(Role::Admin)?;
         let window = PageArguments { first, after, last, before, offset: None }.check(read_cursor)?;
 
         let page = queries::users(&request.core, &window).await?;
@@ -65,6 +66,7 @@ impl UserConnection {
     }
 
     /// How many users there are.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<Option<i32>> {
         let count = queries::user_count(&ctx.request().core).await?;
         Ok(i32::try_from(count).ok())

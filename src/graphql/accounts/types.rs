@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Enum, ID, Object, SimpleObject};
 
 use crate::domain::accounts;
+use crate::graphql::directives::cost;
 use crate::graphql::id::NodeId;
 use crate::graphql::page::PageInfo;
 use crate::graphql::scalars::DateTime;
@@ -77,6 +78,7 @@ pub struct UserConnection {
 
 /// A user on a page.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct UserEdge {
     /// Its place, for `after` and `before`.
     pub cursor: String,

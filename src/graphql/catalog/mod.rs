@@ -3,8 +3,10 @@
 mod inputs;
 mod mutations;
 mod queries;
+mod subscriptions;
 mod types;
 
 pub use mutations::{CatalogMutations, VersionConflictError};
 pub use queries::CatalogQueries;
+pub use subscriptions::CatalogSubscriptions;
 pub use types::{Category, Product};

@@ -10,6 +10,7 @@ use crate::domain::ids::ProductId;
 use crate::graphql::catalog::inputs::{CategoryInput, CategoryPatch, ProductInput, ProductKey, ProductPatch};
 use crate::graphql::catalog::types::{Category, Product};
 use crate::graphql::context::OfRequest;
+use crate::graphql::directives::{cost, list_size};
 use crate::graphql::error::{ErrorCode, NotFoundError, Result, TakenError, ValidationError, path};
 use crate::graphql::id::{self, NodeId};
 
@@ -41,6 +42,7 @@ pub struct ProductPayload {
     /// The product afterwards.
     product: Option<Product>,
     /// Why it stayed as it was; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<ProductError>,
 }
 
@@ -50,6 +52,7 @@ pub struct DeleteProductPayload {
     /// The id that no product has any more.
     deleted_id: Option<ID>,
     /// Why nothing was deleted; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<ProductError>,
 }
 
@@ -67,6 +70,7 @@ pub struct CategoryPayload {
     /// The category afterwards.
     category: Option<Category>,
     /// Why it stayed as it was; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<CategoryError>,
 }
 
@@ -76,6 +80,7 @@ pub struct DeleteCategoryPayload {
     /// The id that no category has any more.
     deleted_id: Option<ID>,
     /// Why nothing was deleted; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<CategoryError>,
 }
 
@@ -85,18 +90,20 @@ pub struct CatalogMutations;
 #[Object]
 impl CatalogMutations {
     /// Puts a product into the catalogue. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn create_product(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The new product.")] input: ProductInput,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let created = commands::create_product(&request.core, actor.id, input.read()?).await;
         product_payload("input", "", created)
     }
 
     /// Changes a product. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn update_product(
         &self,
         ctx: &Context<'_>,
@@ -105,13 +112,14 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its version still.")] if_version: Option<i32>,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let (key, patch) = (by.read("by")?, patch.read()?);
         let updated = commands::update_product(&request.core, actor.id, key, patch, if_version).await;
         product_payload("patch", "ifVersion", updated)
     }
 
     /// Takes a product out of the catalogue. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn delete_product(
         &self,
         ctx: &Context<'_>,
@@ -119,13 +127,14 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its version still.")] if_version: Option<i32>,
     ) -> Result<Option<DeleteProductPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let deleted = commands::delete_product(&request.core, actor.id, by.read("by")?, if_version).await;
         let (deleted, errors): (Option<ProductId>, _) = split_product("", "ifVersion", deleted)?;
         Ok(Some(DeleteProductPayload { deleted_id: deleted.map(|id| NodeId::Product(id).encode()), errors }))
     }
 
     /// Adds to a product's stock, or takes from it, whatever others do meanwhile. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn adjust_stock(
         &self,
         ctx: &Context<'_>,
@@ -134,24 +143,26 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its stock now.")] change_from: Option<i32>,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let adjusted = commands::adjust_stock(&request.core, actor.id, by.read("by")?, delta, change_from).await;
         product_payload("", "changeFrom", adjusted)
     }
 
     /// Adds a category to the tree. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn create_category(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The new category.")] input: CategoryInput,
     ) -> Result<Option<CategoryPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let created = commands::create_category(&request.core, actor.id, input.read()?).await;
         category_payload(ctx, "input", created).await
     }
 
     /// Changes a category, or moves it with all below it. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn update_category(
         &self,
         ctx: &Context<'_>,
@@ -159,20 +170,21 @@ impl CatalogMutations {
         #[graphql(desc = "What to change of it.")] patch: CategoryPatch,
     ) -> Result<Option<CategoryPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let id = id::category("id", &id)?;
         let updated = commands::update_category(&request.core, actor.id, id, patch.read()?).await;
         category_payload(ctx, "patch", updated).await
     }
 
     /// Removes a category that nothing is in. For the staff.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn delete_category(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The category's id.")] id: ID,
     ) -> Result<Option<DeleteCategoryPayload>> {
         let request = ctx.request();
-        let actor = request.viewer.require(Role::Staff)?;
+        let actor = request.require(Role::Staff)?;
         let deleted = commands::delete_category(&request.core, actor.id, id::category("id", &id)?).await;
         let (deleted, errors) = split_category("", deleted)?;
         Ok(Some(DeleteCategoryPayload { deleted_id: deleted.map(|id| NodeId::Category(id).encode()), errors }))

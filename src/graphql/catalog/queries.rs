@@ -13,9 +13,9 @@ use crate::domain::page::PageArguments;
 use crate::graphql::catalog::inputs::{ProductFilter, ProductKey, ProductSort};
 use crate::graphql::catalog::types::{Category, Product, ProductConnection};
 use crate::graphql::context::OfRequest;
+use crate::graphql::directives::{list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id;
-use crate::graphql::page::{page_cost, times};
 
 /// Sort keys, at most.
 const MAX_SORTS: usize = 7;
@@ -33,11 +33,11 @@ impl CatalogQueries {
     ) -> Result<Option<Product>> {
         let request = ctx.request();
         let product = queries::product(&request.core, by.read("by")?).await?;
-        Ok(product.map(Product::from).filter(|product| product.is_visible_to(&request.viewer)))
+        Ok(product.map(Product::from).filter(|product| product.is_visible_in(request)))
     }
 
     /// Products. Cached by what the arguments mean, and never older than the last change.
-    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
+    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,
@@ -75,7 +75,7 @@ impl CatalogQueries {
     }
 
     /// The categories right below one, or those at the top.
-    #[graphql(complexity = "times(20, child_complexity)")]
+    #[graphql(directive = list_size::apply(Some(20), None, None, None))]
     async fn categories(
         &self,
         ctx: &Context<'_>,
@@ -110,7 +110,7 @@ pub async fn product_connection(ctx: &Context<'_>, arguments: ListArguments) -> 
         filter = Filter::All(vec![filter, Filter::Is(Test::Category([category].into()))]);
     }
     let sort = sort.into_iter().map(ProductSort::read).collect();
-    let draft = ListDraft { search, filter, sort, all_states: request.viewer.is(Role::Staff) };
+    let draft = ListDraft { search, filter, sort, all_states: request.may(Role::Staff) };
     let list = Arc::new(draft.check()?);
     let window = page.check(|text| Cursor::decode(&list, text))?;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 
-use crate::domain::accounts::{Role, Viewer};
+use crate::domain::accounts::Role;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::model::StockState as DomainStockState;
 use crate::domain::catalog::money::{format_minor, fraction_digits};
@@ -15,10 +15,11 @@ use crate::domain::page::{Page, PageArguments};
 use crate::graphql::accounts::User;
 use crate::graphql::catalog::inputs::{ProductFilter, ProductSort};
 use crate::graphql::catalog::queries::{ListArguments, product_connection};
-use crate::graphql::context::OfRequest;
+use crate::graphql::context::{OfRequest, RequestContext};
+use crate::graphql::directives::{cost, list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id::NodeId;
-use crate::graphql::page::{Count, CountPrecision, PageInfo, page_cost, times};
+use crate::graphql::page::{Count, CountPrecision, PageInfo};
 use crate::graphql::scalars::{CurrencyCode, DateTime, Decimal, Json, Url};
 
 /// Furthest that `count` counts.
@@ -57,8 +58,8 @@ impl From<catalog::Product> for Product {
 
 impl Product {
     /// Drafts and archived products are for the staff.
-    pub fn is_visible_to(&self, viewer: &Viewer) -> bool {
-        self.status == catalog::Status::Active || viewer.is(Role::Staff)
+    pub fn is_visible_in(&self, request: &RequestContext) -> bool {
+        self.status == catalog::Status::Active || request.may(Role::Staff)
     }
 }
 
@@ -129,12 +130,14 @@ impl Product {
     }
 
     /// Properties that only some products have, by key.
+    #[graphql(directive = list_size::apply(Some(10), None, None, None))]
     async fn attributes(&self) -> Vec<Attribute> {
         let attributes = catalog::Product::attributes(self);
         attributes.map(|(key, value)| Attribute { key: key.clone(), value: Json(value.clone()) }).collect()
     }
 
     /// Pictures, the main one first.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     async fn media(&self) -> Vec<Media> {
         catalog::Product::media(self).into_iter().map(Media::from).collect()
     }
@@ -163,7 +166,7 @@ impl Product {
     async fn created_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         let request = ctx.request();
         match self.created_by {
-            Some(id) if request.viewer.is(Role::Staff) => Ok(request.users.load(id).await?.map(User::from)),
+            Some(id) if request.may(Role::Staff) => Ok(request.users.load(id).await?.map(User::from)),
             _ => Ok(None),
         }
     }
@@ -183,6 +186,7 @@ pub enum ProductStatus {
 
 /// An amount of money.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct Money {
     /// The amount, with all digits that the currency has.
     amount: Decimal,
@@ -205,6 +209,7 @@ impl Money {
 
 /// How many pieces there are.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct Stock {
     /// Pieces that can be sold.
     available: i32,
@@ -229,6 +234,7 @@ pub enum StockState {
 
 /// A property that only some products have.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct Attribute {
     /// Its name.
     key: String,
@@ -238,6 +244,7 @@ pub struct Attribute {
 
 /// A picture or a film.
 #[derive(SimpleObject)]
+#[graphql(directive = cost::apply("0".to_owned()))]
 pub struct Media {
     /// Where it is.
     url: Url,
@@ -287,12 +294,14 @@ impl ProductConnection {
     }
 
     /// How many products the whole list has. Counted only when it is asked for; `count` is cheaper where lists are long.
+    #[graphql(directive = cost::apply("10".to_owned()))]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<Option<i32>> {
         let count = queries::product_count(&ctx.request().core, &self.list, None).await?;
         Ok(i32::try_from(count).ok())
     }
 
     /// How many products the whole list has, counting no further than `atMost`.
+    #[graphql(directive = cost::apply("5".to_owned()))]
     async fn count(
         &self,
         ctx: &Context<'_>,
@@ -316,7 +325,7 @@ pub struct ProductEdge {
 }
 
 /// A product on a page.
-#[Object]
+#[Object(directive = cost::apply("0".to_owned()))]
 impl ProductEdge {
     /// Its place in the list, for `after` and `before`.
     async fn cursor(&self) -> Option<String> {
@@ -336,7 +345,7 @@ impl ProductEdge {
 
 /// A part of the catalogue.
 #[derive(SimpleObject)]
-#[graphql(complex)]
+#[graphql(complex, directive = cost::apply("0".to_owned()))]
 pub struct Category {
     /// Its name in URLs, unique.
     slug: String,
@@ -389,7 +398,7 @@ impl Category {
     }
 
     /// The categories right below it.
-    #[graphql(complexity = "times(5, child_complexity)")]
+    #[graphql(directive = list_size::apply(Some(10), None, None, None))]
     async fn children(&self) -> Vec<Self> {
         self.tree.children(Some(self.key)).map(|child| Self::new(child, &self.tree)).collect()
     }
@@ -400,7 +409,7 @@ impl Category {
     }
 
     /// The products in it and below it.
-    #[graphql(complexity = "times(page_cost(first, last), child_complexity)")]
+    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,

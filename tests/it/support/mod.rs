@@ -14,11 +14,13 @@ use stockroom::config::Settings;
 use stockroom::domain::Core;
 use stockroom::domain::accounts::{self, AccountDraft, Role};
 use stockroom::graphql;
+use stockroom::graphql::service::ServiceInfo;
 use stockroom::infra::Infra;
 use stockroom::infra::db::Database;
 use stockroom::infra::keys::SigningKey;
 use stockroom::infra::tokens::Subject;
 use stockroom::transport::{self, App};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use servers::{TestDatabase, servers};
@@ -28,6 +30,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub core: Arc<Core>,
     key: Arc<SigningKey>,
+    /// True ends it.
+    pub stop: watch::Sender<bool>,
     http: reqwest::Client,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
@@ -42,28 +46,41 @@ impl TestServer {
 
     /// With these flags beside those that name the database.
     pub async fn start_with(flags: &[&str]) -> Self {
+        Self::start_built(flags, |builder| builder).await
+    }
+
+    /// The same with something added to the schema.
+    pub async fn start_built(flags: &[&str], build: fn(SchemaBuilder) -> SchemaBuilder) -> Self {
         let key = Arc::new(SigningKey::generate().unwrap());
-        Self::on(Arc::new(TestDatabase::create().await), key, flags).await
+        Self::on(Arc::new(TestDatabase::create().await), key, flags, build).await
     }
 
     /// Another instance on this one's database, prefix and key.
     pub async fn another(&self, flags: &[&str]) -> Self {
-        Self::on(Arc::clone(&self.database), Arc::clone(&self.key), flags).await
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.key), flags, |builder| builder).await
     }
 
-    async fn on(database: Arc<TestDatabase>, key: Arc<SigningKey>, flags: &[&str]) -> Self {
+    async fn on(
+        database: Arc<TestDatabase>,
+        key: Arc<SigningKey>,
+        flags: &[&str],
+        build: fn(SchemaBuilder) -> SchemaBuilder,
+    ) -> Self {
         let prefix = database.name.clone();
         let url: SecretString = database.url.clone().into();
-        let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], flags].concat();
+        let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], UNLIMITED, flags].concat();
         let settings = Settings::from_flags(&flags).unwrap();
         let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &key);
         let core = Core::new(&settings, infra.unwrap());
-        let app = App { core: Arc::clone(&core), schema: graphql::schema(), settings };
+        let (stop, stopped) = watch::channel(false);
+        let connections = settings.max_connections;
+        let schema = build(graphql::builder().data(ServiceInfo::new(&settings))).finish();
+        let app = App::new(Arc::clone(&core), schema, settings, true, stopped.clone()).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
-        tokio::spawn(transport::serve(router, listener, std::future::pending(), Duration::ZERO));
-        Self { address, core, key, http: reqwest::Client::new(), database }
+        tokio::spawn(transport::serve(router, listener, connections, stopped, Duration::ZERO));
+        Self { address, core, key, stop, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.
@@ -90,6 +107,12 @@ impl TestServer {
     }
 }
 
+/// The schema of a server, to be finished.
+pub type SchemaBuilder = async_graphql::SchemaBuilder<graphql::Query, graphql::Mutation, graphql::Subscription>;
+
+/// No limit on what one address may do: all tests come from one.
+pub const UNLIMITED: &[&str] = &["--rate-limit", "off", "--login-limit", "off", "--login-address-limit", "off"];
+
 /// Sends GraphQL to a server.
 #[derive(Clone)]
 pub struct Client {
@@ -107,6 +130,19 @@ impl Client {
             None => request,
         };
         request.send().await.expect("an answer")
+    }
+
+    /// The code of the refusal, and the status under which clients of today get it.
+    pub async fn refusal(&self, body: &Value) -> (u16, String) {
+        let request = self.http.post(&self.url).header("accept", GRAPHQL).json(body);
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let body: Value = response.json().await.expect("JSON");
+        (status, body["errors"][0]["extensions"]["code"].as_str().unwrap_or_default().to_owned())
     }
 
     /// The body of the answer.
@@ -142,6 +178,9 @@ impl Client {
         payload["product"].clone()
     }
 }
+
+/// What clients of today accept.
+pub const GRAPHQL: &str = "application/graphql-response+json";
 
 pub const CREATE_PRODUCT: &str = "mutation($input: ProductInput!) { createProduct(input: $input) {
     product { id sku slug name version stock { available state } createdBy { name } }

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::Client;
 use super::servers::free_port;
+use super::{Client, UNLIMITED};
 
 /// The binary with these arguments, without the settings of whoever runs the tests.
 pub fn stockroom(arguments: &[&str]) -> Command {
@@ -56,7 +56,7 @@ impl Server {
     pub fn start(arguments: &[&str]) -> Self {
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
-        let arguments = [&["serve", "--listen-addr", &address, "--log", "warn"], arguments].concat();
+        let arguments = [&["serve", "--listen-addr", &address, "--log", "warn"], UNLIMITED, arguments].concat();
         let mut child = stockroom(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (told, lines) = channel();
         let output = child.stdout.take().unwrap();

@@ -191,6 +191,20 @@ impl RedisServer {
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
+    /// Writes a field of a hash.
+    pub async fn set_field(&self, key: &str, field: &str, value: &str) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let () = redis::cmd("HSET").arg(key).arg(field).arg(value).query_async(&mut connection).await.unwrap();
+    }
+
+    /// Every key that there is.
+    pub async fn keys(&self) -> Vec<String> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap()
+    }
+
     fn pidfile(&self) -> String {
         std::env::temp_dir()
             .join(format!("stockroom-test-{}-redis-{}", std::process::id(), self.port))

@@ -1,0 +1,229 @@
+//! The change log as a stream: every change after a place, in order, none lost and none doubled.
+//!
+//! One task per process reads what is new and hands it to all who listen. Whoever listens from an earlier place, or falls
+//! behind, reads the log itself until it has caught up: nothing waits in memory for the slow.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast};
+
+use crate::domain::Core;
+use crate::domain::changes::{Gate, Logged, Place, Version, logged_after, prune};
+use crate::domain::error::Error;
+use crate::infra::Infra;
+
+/// How often the version is looked at while somebody listens.
+const PACE: Duration = Duration::from_millis(100);
+/// Changes read at once.
+const BATCH: i64 = 500;
+/// Batches that a listener may fall behind before it reads the log itself.
+const MAX_BEHIND: usize = 256;
+/// The rest after the database could not be read.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often old changes are looked for, and how many go at once.
+const PRUNING: Duration = Duration::from_mins(10);
+const PRUNED: i64 = 1_000;
+
+/// Changes that follow each other.
+#[derive(Clone)]
+struct Batch {
+    /// All after this version.
+    since: Version,
+    changes: Arc<[Arc<Logged>]>,
+}
+
+/// Hands out what is new.
+pub struct Feed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    infra: Arc<Infra>,
+    gate: Gate,
+    news: broadcast::Sender<Batch>,
+    somebody_listens: Notify,
+}
+
+impl Feed {
+    /// Starts the task that reads the log while somebody listens; it ends with the feed.
+    pub fn start(infra: Arc<Infra>, gate: Gate) -> Self {
+        let news = broadcast::Sender::new(MAX_BEHIND);
+        let shared = Arc::new(Shared { infra, gate, news, somebody_listens: Notify::new() });
+        let reader = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            while let Some(shared) = reader.upgrade() {
+                let _ = tokio::time::timeout(Duration::from_secs(1), shared.somebody_listens.notified()).await;
+                let mut read_to = None;
+                while shared.news.receiver_count() > 0 {
+                    if let Err(error) = shared.tell(&mut read_to).await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the change log cannot be read");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    tokio::time::sleep(PACE).await;
+                }
+            }
+        });
+        Self { shared }
+    }
+}
+
+impl Shared {
+    /// Tells the changes after `read_to`; the first time there are none.
+    async fn tell(&self, read_to: &mut Option<Version>) -> Result<(), Error> {
+        let version = self.gate.version().await?;
+        let mut since = match *read_to {
+            Some(since) if since <= version => since,
+            // Nothing was read yet, or the database went back in time. Whoever listens from an earlier place, or from one
+            // that is not there any more, is to look for itself.
+            _ => {
+                let _ = self.news.send(Batch { since: Version::MAX, changes: Arc::default() });
+                version
+            }
+        };
+        *read_to = Some(since);
+        while since < version {
+            let changes = logged_after(&mut *self.infra.db.read().await?, (since, i32::MAX), BATCH).await?;
+            let Some(last) = changes.last().map(Logged::place) else { break };
+            // The last version may have more changes than fit: it is told when it is whole. One that never fits is
+            // skipped, and the listeners read it themselves.
+            let is_all = i64::try_from(changes.len()).unwrap_or(i64::MAX) < BATCH;
+            let whole = if is_all { last.0 } else { last.0 - 1 };
+            if whole > since {
+                let told = changes.into_iter().filter(|change| change.v <= whole).map(Arc::new).collect();
+                // Nobody need be there any more.
+                let _ = self.news.send(Batch { since, changes: told });
+            }
+            since = whole.max(since + 1);
+            *read_to = Some(since);
+        }
+        Ok(())
+    }
+}
+
+/// Somebody who reads the log from a place on.
+struct Listener {
+    shared: Arc<Shared>,
+    news: broadcast::Receiver<Batch>,
+    at: Place,
+    ready: VecDeque<Arc<Logged>>,
+    /// The log has more than the news told.
+    behind: bool,
+    ended: bool,
+}
+
+impl Core {
+    /// All changes after a place; from now on, if none is given.
+    ///
+    /// # Errors
+    /// [`Error::CursorExpired`] for a place that the log does not reach back to or has not come to, also later for a
+    /// listener that fell so far behind.
+    pub async fn changes_after(
+        &self,
+        from: Option<Place>,
+    ) -> Result<impl Stream<Item = Result<Arc<Logged>, Error>> + Send + use<>, Error> {
+        let shared = Arc::clone(&self.feed.shared);
+        // Listening comes first: what happens meanwhile is in the news or in the log.
+        let news = shared.news.subscribe();
+        shared.somebody_listens.notify_one();
+        let version = shared.gate.version().await?;
+        let at = from.unwrap_or((version, i32::MAX));
+        let mut listener = Listener { shared, news, at, ready: VecDeque::new(), behind: true, ended: false };
+        listener.catch_up().await?;
+        Ok(unfold(listener, async |mut listener| {
+            let next = listener.next().await?;
+            Some((next, listener))
+        }))
+    }
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Result<Arc<Logged>, Error>> {
+        while !self.ended {
+            if let Some(change) = self.ready.pop_front() {
+                self.at = change.place();
+                return Some(Ok(change));
+            }
+            if self.behind {
+                match self.catch_up().await {
+                    Ok(()) => {}
+                    Err(Error::CursorExpired) => {
+                        self.ended = true;
+                        return Some(Err(Error::CursorExpired));
+                    }
+                    // It will be there again; nothing is lost meanwhile.
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+                continue;
+            }
+            match self.news.recv().await {
+                Ok(batch) if batch.since > self.at.0 => self.behind = true,
+                Ok(batch) => {
+                    self.ready.extend(batch.changes.iter().filter(|change| change.place() > self.at).cloned());
+                }
+                Err(RecvError::Lagged(_)) => self.behind = true,
+                Err(RecvError::Closed) => self.ended = true,
+            }
+        }
+        None
+    }
+
+    /// Reads what comes next in the log.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let changes = logged_after(&mut *self.shared.infra.db.read().await?, self.at, BATCH).await?;
+        // Versions have no gaps: if the next one is missing, it is not kept any more.
+        let has_gap = match changes.first() {
+            Some(first) => first.v > self.at.0 + 1,
+            None => {
+                let version = self.shared.gate.version().await?;
+                if version < self.at.0 {
+                    // The database went back in time.
+                    return Err(Error::CursorExpired);
+                }
+                version > self.at.0
+            }
+        };
+        if has_gap {
+            // Unless it was only just written.
+            let again = logged_after(&mut *self.shared.infra.db.read().await?, self.at, 1).await?;
+            if again.first().is_none_or(|first| first.v > self.at.0 + 1) {
+                return Err(Error::CursorExpired);
+            }
+        }
+        self.behind = has_gap || i64::try_from(changes.len()).unwrap_or(i64::MAX) >= BATCH;
+        self.ready.extend(changes.into_iter().map(Arc::new));
+        Ok(())
+    }
+}
+
+/// Forgets what is older than the retention, now and then, until the core is gone.
+pub fn keep_pruned(core: &Arc<Core>, retention: Duration) {
+    let core: Weak<Core> = Arc::downgrade(core);
+    tokio::spawn(async move {
+        while let Some(core) = core.upgrade() {
+            if let Err(error) = prune_old(&core, retention).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the change log cannot be pruned");
+            }
+            drop(core);
+            tokio::time::sleep(PRUNING).await;
+        }
+    });
+}
+
+/// Forgets what is older than the retention.
+pub async fn prune_old(core: &Core, retention: Duration) -> Result<usize, Error> {
+    let retention = TimeDelta::from_std(retention).map_err(Error::internal)?;
+    let mut pruned = 0;
+    loop {
+        let more = prune(&mut *core.infra.db.write().await?, Utc::now() - retention, PRUNED).await?;
+        pruned += more;
+        if more == 0 {
+            return Ok(pruned);
+        }
+    }
+}

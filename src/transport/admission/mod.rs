@@ -1,0 +1,67 @@
+//! What a request may ask for, looked at before anything of it runs. Whatever it is, that takes a few milliseconds: one
+//! look at the bytes, then the parser, then one walk over what it made.
+
+mod scan;
+mod variables;
+mod walk;
+
+use async_graphql::Request;
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+
+use crate::config::Limits;
+use crate::graphql::facts::Facts;
+use crate::transport::refusal::{Code, Refusal};
+use crate::transport::shape::{Estimate, Shape, shape};
+
+/// What was found of an operation that may run.
+pub struct Admitted {
+    pub kind: OperationType,
+    pub introspects: bool,
+    pub shape: Shape,
+    pub estimate: Estimate,
+    /// Selections that were looked at, for those who doubt that it is linear.
+    pub steps: usize,
+}
+
+/// Looks at a request, and parses its document into it.
+///
+/// # Errors
+/// What is too much, or wrong, and what to do.
+pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Admitted, Refusal> {
+    variables::measure(&request.variables, limits)?;
+    scan::scan(&request.query, limits)?;
+    let document = parse_query(&request.query).map_err(|error| {
+        let text = error.to_string();
+        let line: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        Refusal::new(Code::ParseFailed, line.join(" "))
+    })?;
+    let walked = walk::walk(&document, facts, limits)?;
+    let operation = choose(&document, request.operation_name.as_deref())?;
+    variables::check(operation, &request.variables, facts)?;
+    let (shape, estimate) = shape(operation, &document, &request.variables, facts)?;
+    if estimate.cost > limits.max_cost {
+        let message = format!("it costs {}, and may cost {}; ask for less", estimate.cost, limits.max_cost);
+        return Err(Refusal::new(Code::CostTooHigh, message));
+    }
+    if estimate.values > limits.max_response_values {
+        let (values, most) = (estimate.values, limits.max_response_values);
+        let message = format!("it asks for {values} values, and may ask for {most}; ask for less");
+        return Err(Refusal::new(Code::CostTooHigh, message));
+    }
+    let kind = operation.ty;
+    request.set_parsed_query(document);
+    Ok(Admitted { kind, introspects: walked.introspects, shape, estimate, steps: walked.steps })
+}
+
+fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
+    let mut operations = document.operations.iter();
+    let found = match name {
+        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
+        None => operations.next().filter(|_| operations.next().is_none()),
+    };
+    found.map(|(_, operation)| &operation.node).ok_or_else(|| {
+        let message = "the document has several operations, or none of that name; name one in `operationName`";
+        Refusal::new(Code::OperationUnclear, message)
+    })
+}

@@ -1,0 +1,186 @@
+//! The one way in, for whatever arrives over HTTP, WebSocket or server-sent events: a request is admitted, paid for, and
+//! executed in a task of its own, under a deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Request, Response, Value};
+use futures_util::stream::BoxStream;
+use tracing::Instrument;
+
+use crate::domain::accounts::{Role, Viewer};
+use crate::graphql::context::{Asker, Notes, RequestContext};
+use crate::graphql::error::Audience;
+use crate::infra::rate_limit::Spent;
+use crate::transport::App;
+use crate::transport::admission::{Admitted, admit};
+use crate::transport::persisted::Unknown;
+use crate::transport::refusal::{Code, Refusal};
+use crate::transport::shape::Shape;
+
+/// A request that may run and is paid for.
+pub struct Entered {
+    pub kind: OperationType,
+    pub notes: Arc<Notes>,
+    pub viewer: Viewer,
+    pub shape: Shape,
+    /// What it may cost.
+    pub cost: u64,
+    /// What is left of the budget, where there is one.
+    pub spent: Option<Spent>,
+    request: Request,
+    unknown: Option<Unknown>,
+    subject: String,
+}
+
+/// How an operation went.
+pub struct Answer {
+    pub response: Response,
+    /// It was not executed: the document is not valid.
+    pub refused: bool,
+    /// What it did cost.
+    pub cost: u64,
+}
+
+/// What a transport lets in, beside queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    pub mutations: bool,
+    /// One response can follow the other.
+    pub subscriptions: bool,
+}
+
+/// Lets a request in. `id` names a trusted document.
+///
+/// # Errors
+/// Why not.
+pub async fn enter(
+    app: &App,
+    mut request: Request,
+    id: Option<&str>,
+    mut asker: Asker,
+    entrance: Entrance,
+) -> Result<Entered, Refusal> {
+    if request.query.trim().is_empty() && id.is_none() && !request.extensions.contains_key("persistedQuery") {
+        let message = "`query` is missing; send a JSON object with the document in `query`";
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
+    let unknown = app.persisted.resolve(&mut request, id, app.core.infra.redis.as_deref()).await?;
+    let Admitted { kind, introspects, shape, estimate, .. } = admit(&mut request, &app.facts, &app.settings.limits)?;
+    match kind {
+        OperationType::Mutation if !entrance.mutations => {
+            let message = "GET runs queries only; use POST";
+            return Err(Refusal::new(Code::MethodNotAllowed { allowed: "POST" }, message));
+        }
+        OperationType::Subscription if !entrance.subscriptions => {
+            let message = "subscriptions need a stream: accept text/event-stream, or use a WebSocket \
+                           (graphql-transport-ws)";
+            return Err(Refusal::new(Code::SubscriptionTransport, message));
+        }
+        _ => {}
+    }
+    if introspects && !app.shows_schema(asker.viewer()) {
+        let message = "the schema is not shown here; sign in as one of the staff";
+        return Err(Refusal::new(Code::IntrospectionDisabled, message));
+    }
+    let subject = match asker.viewer() {
+        Viewer::User(user) => user.id.0.to_string(),
+        Viewer::Anonymous => asker.subject(),
+    };
+    let infra = &app.core.infra;
+    let spent = infra.limiter.spend(infra.budgets.requests, &subject, estimate.cost).await;
+    if let Some(Spent { granted: false, burst, .. }) = spent
+        && estimate.cost > burst
+    {
+        let message = format!("it costs {}, and nobody may spend more than {burst}; ask for less", estimate.cost);
+        return Err(Refusal::new(Code::CostTooHigh, message));
+    }
+    if let Some(Spent { granted: false, retry_after, .. }) = spent {
+        let message = format!("the budget is spent; try again in {} s", seconds(retry_after));
+        return Err(Refusal { spent: spent.map(Box::new), ..Refusal::new(Code::RateLimited, message) });
+    }
+    asker.spent = spent;
+    if kind == OperationType::Subscription {
+        // Whatever happens from now on is told, also what happens before the stream begins.
+        let version = app.core.gate.version().await;
+        asker.since = Some(version.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?);
+    }
+    let viewer = *asker.viewer();
+    let context = RequestContext::new(Arc::clone(&app.core), asker);
+    let notes = Arc::clone(&context.notes);
+    let request = request.data(context);
+    Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, unknown, subject })
+}
+
+/// Whole seconds, at least one: what `Retry-After` can say.
+pub fn seconds(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
+}
+
+impl Entered {
+    /// Executes a query or a mutation.
+    ///
+    /// # Errors
+    /// When it takes too long, or a resolver panics.
+    pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
+        let request = std::mem::replace(&mut self.request, Request::new(""));
+        let document = self.unknown.as_ref().map(|_| request.query.clone());
+        let schema = app.schema.clone();
+        // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
+        let task = tokio::spawn(async move { schema.execute(request).await }.in_current_span());
+        let timeout = app.settings.request_timeout;
+        let executed = tokio::time::timeout(timeout, task).await.map_err(|_| {
+            let message = format!("it took longer than {timeout:?}; ask for less, or try again");
+            Refusal::new(Code::Timeout, message)
+        })?;
+        let mut response = executed.map_err(|crash| {
+            app.core.infra.metrics.panics.inc();
+            tracing::error!(%crash, "a resolver panicked");
+            Refusal::new(Code::Internal, "internal error")
+        })?;
+        // Every root field is nullable, so only what was never executed has neither data nor an error with a path.
+        let refused = response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty());
+        if refused {
+            response.data = Value::Null;
+        } else {
+            self.shape.repair(&mut response.data, &response.errors);
+        }
+        let cost = self.shape.cost(&response.data).min(self.cost);
+        self.settle(app, cost);
+        if let (false, Some(unknown), Some(document)) = (refused, self.unknown.take(), document) {
+            app.persisted.keep(unknown, &document, app.core.infra.redis.as_deref()).await;
+        }
+        Ok(Answer { response, refused, cost })
+    }
+
+    /// Executes a subscription: each of its events is a response.
+    pub fn stream(&mut self, app: &App) -> BoxStream<'static, Response> {
+        app.schema.execute_stream(std::mem::replace(&mut self.request, Request::new("")))
+    }
+
+    /// Gives back what it did not cost.
+    fn settle(&mut self, app: &Arc<App>, cost: u64) {
+        let unused = self.cost.saturating_sub(cost);
+        if unused == 0 || self.spent.is_none() {
+            return;
+        }
+        let (app, subject) = (Arc::clone(app), std::mem::take(&mut self.subject));
+        tokio::spawn(async move {
+            let infra = &app.core.infra;
+            infra.limiter.give_back(infra.budgets.requests, &subject, unused).await;
+        });
+    }
+}
+
+impl App {
+    /// What this viewer is told of errors.
+    pub fn audience(&self, viewer: &Viewer) -> Audience {
+        Audience { max_errors: self.settings.limits.max_errors, suggestions: self.shows_schema(viewer) }
+    }
+
+    /// Whether this viewer may look at the schema, and be told names that they nearly knew.
+    pub fn shows_schema(&self, viewer: &Viewer) -> bool {
+        self.settings.introspection.unwrap_or(self.is_private) || viewer.is(Role::Staff)
+    }
+}

@@ -1,0 +1,103 @@
+//! Responses as server-sent events, each operation on a connection of its own
+//! (<https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#distinct-connections-mode>). The id of an event is its
+//! cursor: a browser that reconnects sends it in `Last-Event-ID`, and nothing is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::{Response as GraphqlResponse, Value};
+use axum::body::Body;
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use futures_util::stream::{BoxStream, iter, once, unfold};
+use futures_util::{FutureExt, Stream, StreamExt};
+
+use crate::domain::accounts::Viewer;
+use crate::domain::accounts::queries::until_revoked;
+use crate::graphql::error::{Audience, response_body};
+use crate::transport::door::Entered;
+use crate::transport::refusal::{Code, Refusal};
+use crate::transport::{App, stopped};
+
+/// A comment is sent after this long without an event, so that nobody between takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// One response and the end.
+pub fn single(body: &[u8]) -> Response {
+    streamed(iter([next(&String::from_utf8_lossy(body), None), COMPLETE.to_owned()]))
+}
+
+/// A response for each event.
+///
+/// # Errors
+/// When the operation is not valid.
+pub fn subscription(app: &Arc<App>, mut entered: Entered, audience: Audience, id: String) -> Result<Response, Refusal> {
+    let ended = until_ended(Arc::clone(app), entered.viewer);
+    let mut responses = entered.stream(app);
+    // What validation has to say it says at once.
+    let first = responses.next().now_or_never().flatten();
+    if let Some(first) = &first
+        && is_refused(first)
+    {
+        let message = first.errors.first().map_or_else(String::new, |error| error.message.clone());
+        return Err(Refusal::new(Code::ValidationFailed, message));
+    }
+    let (shape, notes) = (entered.shape, entered.notes);
+    let responses: BoxStream<'static, GraphqlResponse> = match first {
+        Some(first) => once(async { first }).chain(responses).boxed(),
+        None => responses,
+    };
+    let events = responses.map(move |mut response| {
+        shape.repair(&mut response.data, &response.errors);
+        let body = response_body(&response, false, None, audience, &id);
+        next(&String::from_utf8_lossy(&body), notes.cursor())
+    });
+    // Without `complete` when the server ends or the token does: the client is to come again.
+    let events = events.chain(once(async { COMPLETE.to_owned() })).take_until(ended);
+    Ok(streamed(events))
+}
+
+/// The document was not valid: nothing of it ran.
+pub fn is_refused(response: &GraphqlResponse) -> bool {
+    response.data == Value::Null
+        && !response.errors.is_empty()
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+/// Ready once the server is to end, or the viewer's token does.
+async fn until_ended(app: Arc<App>, viewer: Viewer) {
+    let stopped = stopped(app.stop.clone());
+    let Viewer::User(user) = viewer else { return stopped.await };
+    let left = (user.expires_at - Utc::now()).to_std().unwrap_or_default();
+    tokio::select! {
+        () = stopped => {}
+        () = tokio::time::sleep(left) => {}
+        () = until_revoked(&app.core, user) => {}
+    }
+}
+
+fn next(body: &str, id: Option<String>) -> String {
+    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
+    // A body is one line: JSON escapes what would end it.
+    format!("event: next\n{id}data: {body}\n\n")
+}
+
+/// The empty line of data matters: without one browsers take no notice.
+const COMPLETE: &str = "event: complete\ndata:\n\n";
+
+/// A response of these events, with a comment now and then where there are none.
+fn streamed(events: impl Stream<Item = String> + Send + 'static) -> Response {
+    let lines = unfold(events.boxed(), async |mut events| {
+        let next = tokio::time::timeout(KEEP_ALIVE, events.next()).await;
+        let event = next.unwrap_or_else(|_| Some(":\n\n".to_owned()))?;
+        Some((Ok::<_, std::convert::Infallible>(event), events))
+    });
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (CACHE_CONTROL, "no-store, no-cache"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(lines)).into_response()
+}

@@ -1,0 +1,189 @@
+// Attacks a server and looks how an honest client fares meanwhile.
+//
+//   node tests/attacks/attack.mjs path/to/stockroom [--only name[,name]] [--strict] [--list]
+//
+// Needs Linux and Node.js 20; starts the server itself, in a scratch folder, on loopback, with bounded memory. Most
+// attacks come twice, after quiet times of the same run. A behaviour that is missed makes the exit code 1. Latencies
+// depend on the machine: a ratio above 1.5 is flagged with `!`, and fails only with `--strict`. All takes five minutes.
+
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+
+import { HonestClient, percentile } from './load.mjs';
+import { memory } from './proc.mjs';
+import { Server, killAll } from './server.mjs';
+import { sleep } from './wire.mjs';
+
+// `run` is the attack's function; `growth` the most MiB that the server may grow by; `fresh` the most milliseconds that
+// an honest client's new connection may take. `quiet` and `busy` are the milliseconds before and during each of the
+// `rounds`; an attack that has an end of its own may take longer. `own` are the limits of a server of its own.
+const ATTACKS = [
+  { name: 'slowloris', run: 'slowloris', about: '500 connections, headers at one byte a second' },
+  { name: 'silent', run: 'silent', about: '2,000 connections that say nothing', fresh: 100 },
+  { name: 'slow-body', run: 'slowBody', about: '500 bodies at one byte a second', quiet: 3000 },
+  { name: 'slow-reader', run: 'slowReader', about: '200 clients that do not read', rounds: 1, growth: 200 },
+  { name: 'deep', run: 'deep', about: 'values 33 to 100,000 deep, 20 at once, ten times a second', growth: 10 },
+  { name: 'fan-out', run: 'fanOut', about: 'fragments that spread each other, 20 at once, ten times a second', growth: 20 },
+  { name: 'wide', run: 'wide', about: 'too many of everything, 20 at once, ten times a second', growth: 20 },
+  { name: 'variables', run: 'variables', about: 'values that are none, 20 at once, ten times a second', growth: 40 },
+  { name: 'tokens', run: 'tokens', about: 'access tokens of unknown keys, 50 at a time, without a rest' },
+  { name: 'logins', run: 'logins', about: 'many logins in one document, 20 at once, ten times a second' },
+  { name: 'files', run: 'files', about: '400 connections to a server that has 256 files', own: { files: 256 } },
+  { name: 'stop', run: 'stop', about: 'SIGTERM under load, with 20 slow clients', own: {}, ends: true },
+];
+const DEFAULTS = { quiet: 4000, busy: 6000, rounds: 2, growth: 100 };
+const LONGEST_ATTACK_MS = 29_000;
+const LONGEST_RUN_MS = 390_000;
+const FLAGGED_RATIO = 1.5;
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string' }, strict: { type: 'boolean' }, list: { type: 'boolean' } },
+});
+if (options.list) {
+  for (const { name, about } of ATTACKS) console.log(`${name.padEnd(12)} ${about}`);
+  process.exit(0);
+}
+const binary = resolve(positionals[0] ?? 'target/release/stockroom');
+const chosen = ATTACKS.filter(({ name }) => !options.only || options.only.split(',').includes(name));
+if (!existsSync(binary) || !chosen.length) {
+  const names = ATTACKS.map(({ name }) => name).join(', ');
+  console.error(`usage: attack.mjs path/to/stockroom [--only name] [--strict]\nattacks: ${names}`);
+  process.exit(2);
+}
+
+process.on('exit', killAll);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
+setTimeout(() => {
+  console.error('the run took too long');
+  process.exit(1);
+}, LONGEST_RUN_MS).unref();
+
+/** Runs an attack in a thread of its own, at whose end all its connections are gone. */
+function attackOnce(attack, server) {
+  const workerData = { attack: attack.run, port: server.port, pid: server.pid, ms: attack.busy };
+  const worker = new Worker(new URL('./attacker.mjs', import.meta.url), { workerData });
+  const failed = (why) => ({ seen: why, checks: [['the attack comes to its end', false, why]] });
+  return new Promise((resolve) => {
+    const patience = setTimeout(() => resolve(failed('it took too long')), LONGEST_ATTACK_MS);
+    worker.on('message', resolve).on('error', (error) => resolve(failed(error.stack)));
+    worker.on('exit', () => {
+      clearTimeout(patience);
+      resolve(failed('it ended early'));
+    });
+  }).finally(() => worker.terminate());
+}
+
+/** The longest stall that the server's own heartbeat saw since `before`, if it has one. */
+function longestStall(before, after) {
+  const name = 'stockroom_runtime_stall_seconds';
+  const figures = [...(after ?? [])].filter(([key]) => key.startsWith(name));
+  const gauge = figures.find(([key]) => key === name || key.includes('max'));
+  if (gauge) return `${(gauge[1] * 1000).toFixed(1)} ms at most`;
+  const bounds = figures
+    .filter(([key]) => key.startsWith(`${name}_bucket`))
+    .map(([key, count]) => [/le="([^"]+)"/.exec(key)[1], count - (before?.get(key) ?? 0)]);
+  const total = Math.max(0, ...bounds.map(([, count]) => count));
+  const longest = bounds.find(([, count]) => count === total);
+  if (longest && total) return `${total} beats, none later than ${longest[0]} s`;
+  return figures.map(([key, value]) => `${key} ${value}`).join(', ');
+}
+
+const report = (word, text) => console.log(`  ${word.padEnd(9)} ${text}`);
+
+/** Runs one attack, with its quiet times; tells how many of its checks failed. */
+async function run(attack, server) {
+  const honest = new HonestClient(server.port);
+  const [quiet, busy] = [[], []];
+  const results = [];
+  const metrics = await server.metrics();
+  // The honest client alone costs memory, too: what the first quiet time needs is where the growth begins.
+  let before = memory(server.pid);
+  let most = before;
+  const watch = setInterval(() => (most = Math.max(most, memory(server.pid))), 50);
+  for (let round = 0; round < attack.rounds && server.alive; round++) {
+    if (!attack.own) {
+      const end = honest.start();
+      await sleep(attack.quiet);
+      quiet.push(await end());
+      if (round === 0) before = most;
+    }
+    const end = attack.own ? undefined : honest.start();
+    const [result] = await Promise.all([attackOnce(attack, server), sleep(attack.own ? 0 : attack.busy)]);
+    results.push(result);
+    if (end) busy.push(await end());
+    await sleep(300);
+  }
+  clearInterval(watch);
+  honest.close();
+
+  const checks = new Map();
+  const check = (what, holds, instead = '') => {
+    if (holds !== true || !checks.has(what)) checks.set(what, { holds: holds === true, instead });
+  };
+  results.forEach((result) => result.checks.forEach((one) => check(...one)));
+  if (!attack.ends) {
+    const page = await server.get('/livez');
+    check('the server is the same process and lives', server.alive && page?.status === 200, server.end ?? 'no answer');
+    check(`it grew by less than ${attack.growth} MiB`, most - before < attack.growth);
+  }
+  if (!attack.own) compare(attack, quiet, busy, check);
+  const [first, peak, last] = [before, most, memory(server.pid)].map((mib) => mib.toFixed(1));
+  report('memory', `${first} MiB before, ${peak} at most, ${last} after`);
+  const stall = longestStall(metrics, attack.ends ? undefined : await server.metrics());
+  if (stall) report('stall', stall);
+  results.forEach(({ seen }) => report('attacker', seen));
+  for (const [what, { holds, instead }] of checks) {
+    report(holds ? 'PASS' : 'FAIL', what);
+    if (!holds && instead) instead.split('\n').forEach((line) => report('', `  ${line}`));
+  }
+  return [...checks.values()].filter(({ holds }) => !holds).length;
+}
+
+/** Tells how the honest client fared. */
+function compare(attack, quiet, busy, check) {
+  const all = (samples, kind) => samples.flatMap((sample) => sample[kind]);
+  const ratio = (name, kind, part) => {
+    const [calm, stormy] = [quiet, busy].map((samples) => percentile(all(samples, kind), part));
+    const times = stormy / calm;
+    if (options.strict) check(`${name} is not more than ${FLAGGED_RATIO} times as long`, times <= FLAGGED_RATIO);
+    const flag = times > FLAGGED_RATIO ? ' !' : '';
+    return `${name} ${calm.toFixed(2)} -> ${stormy.toFixed(2)} ms (x${times.toFixed(2)}${flag})`;
+  };
+  report('honest', `${ratio('p50', 'all', 0.5)}, ${ratio('p99', 'all', 0.99)}, ${ratio('fresh p99', 'fresh', 0.99)}`);
+  const failures = busy.flatMap((sample) => [...sample.failures].map(([why, count]) => `${why}: ${count}`));
+  check('every honest request is answered', failures.length === 0, failures.join(', '));
+  if (attack.fresh) {
+    const p99 = percentile(all(busy, 'fresh'), 0.99);
+    check(`a new honest connection is answered within ${attack.fresh} ms`, p99 <= attack.fresh, `${p99.toFixed(0)} ms`);
+  }
+}
+
+/** Starts a server, and asks it until its caches and threads are warm. */
+async function started(limits) {
+  const server = await Server.start(binary, limits);
+  if (limits) return server;
+  const honest = new HonestClient(server.port);
+  const end = honest.start();
+  await sleep(2000);
+  await end();
+  honest.close();
+  return server;
+}
+
+let failed = 0;
+let shared;
+for (const chosenOne of chosen) {
+  const attack = { ...DEFAULTS, ...(chosenOne.own && { rounds: 1 }), ...chosenOne };
+  console.log(`${attack.name}: ${attack.about}`);
+  // One that was killed is replaced, so that the others have something to attack.
+  if (shared && !shared.alive) await shared.stop();
+  const server = attack.own ? await started(attack.own) : (shared = shared?.alive ? shared : await started());
+  failed += await run(attack, server);
+  if (attack.own) await server.stop();
+}
+await shared?.stop();
+console.log(failed ? `${failed} checks failed` : 'all checks passed');
+process.exit(failed ? 1 : 0);
