@@ -1,7 +1,7 @@
 //! Every setting, read once: each is a variable and a flag with one default, and this file is the only one that
 //! knows the environment. `stockroom --help` lists them, `stockroom config --explain` shows what is in force.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub struct Settings {
     #[arg(long, env, global = true, default_value = "100/5m")]
     pub login_address_limit: RateLimit,
     /// Proxies whose `X-Forwarded-For` is believed: addresses or networks, with commas between
-    #[arg(long, env, global = true, value_delimiter = ',')]
+    #[arg(long, env, global = true, value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
     /// Whether strangers may look at the schema; the staff always may [default: only on a private database]
     #[arg(long, env, global = true)]
@@ -124,11 +124,11 @@ pub struct Settings {
     /// Connections at once; fewer where the system allows fewer files
     #[arg(long, env, global = true, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Longest time for a request, from its first byte to its answer
+    /// Longest time to execute an operation
     #[arg(long, env, global = true, default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
     /// Longest wait at the end for requests under way
-    #[arg(long, env, global = true, default_value = "3s", value_parser = duration)]
+    #[arg(long, env, global = true, default_value = "12s", value_parser = duration)]
     pub drain_timeout: Duration,
     /// How log lines look
     #[arg(long, env, global = true, value_enum, default_value_t = LogFormat::Pretty)]
@@ -316,6 +316,12 @@ fn retention(text: &str) -> Result<Duration, String> {
 /// What the parsers and the walks behind the limit are known to bear.
 fn nesting(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|depth| (1..=64).contains(depth)).ok_or_else(|| "use a number from 1 to 64".to_owned())
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(alone).ok_or_else(|| "use an address or a network, as in `10.0.0.0/8`".to_owned())
 }
 
 /// A site as browsers name it: scheme, host, and port unless it is the usual one.

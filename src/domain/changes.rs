@@ -300,6 +300,14 @@ impl Gate {
         {
             return Ok(read(&self.shared.log).version);
         }
+        self.latest().await
+    }
+
+    /// The version now, whatever freshness is configured.
+    ///
+    /// # Errors
+    /// When the register cannot be read.
+    pub async fn latest(&self) -> Result<Version, Error> {
         let (told, answer) = oneshot::channel();
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         self.shared.someone_waits.notify_one();
@@ -381,7 +389,8 @@ impl Shared {
         }
         if rows.len() > REMEMBERED || version < since || !is_whole {
             // More than is remembered, or another life of the database: nothing older is known to hold.
-            *log = Log { life: log.life, ..Log::starting_at(version) };
+            let kept_since = rows.iter().find_map(|row| row.1).filter(|_| version >= since && rows.len() <= REMEMBERED);
+            *log = Log { life: log.life, ..Log::starting_at(kept_since.map_or(version, |first| first - 1)) };
         }
         for row in &rows {
             if let (_, Some(changed_at), Some(entity), id) = *row

@@ -23,6 +23,8 @@ pub enum Error {
         /// The argument at fault, from the field inwards.
         path: Vec<String>,
     },
+    #[error("the answer is too large; ask for less")]
+    TooMuch,
     /// Events from there on are not kept any more, or never were.
     #[error("there are no events after this cursor any more; load what you show anew, and subscribe without it")]
     CursorExpired,

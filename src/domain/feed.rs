@@ -11,7 +11,7 @@ use chrono::{TimeDelta, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::domain::Core;
 use crate::domain::changes::{Gate, Logged, Place, Version, logged_after, prune};
@@ -22,8 +22,10 @@ use crate::infra::Infra;
 const PACE: Duration = Duration::from_millis(100);
 /// Changes read at once.
 const BATCH: i64 = 500;
+/// Changes that a listener reads at once itself.
+const REPLAYED: i64 = 100;
 /// Batches that a listener may fall behind before it reads the log itself.
-const MAX_BEHIND: usize = 256;
+const MAX_BEHIND: usize = 64;
 /// The rest after the database could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often old changes are looked for, and how many go at once.
@@ -48,13 +50,15 @@ struct Shared {
     gate: Gate,
     news: broadcast::Sender<Batch>,
     somebody_listens: Notify,
+    /// Those who read the log themselves take turns, so that they leave connections to others.
+    turns: Semaphore,
 }
 
 impl Feed {
     /// Starts the task that reads the log while somebody listens; it ends with the feed.
     pub fn start(infra: Arc<Infra>, gate: Gate) -> Self {
         let news = broadcast::Sender::new(MAX_BEHIND);
-        let shared = Arc::new(Shared { infra, gate, news, somebody_listens: Notify::new() });
+        let shared = Arc::new(Shared { infra, gate, news, somebody_listens: Notify::new(), turns: Semaphore::new(2) });
         let reader = Arc::downgrade(&shared);
         tokio::spawn(async move {
             while let Some(shared) = reader.upgrade() {
@@ -75,34 +79,42 @@ impl Feed {
 
 impl Shared {
     /// Tells the changes after `read_to`; the first time there are none.
-    async fn tell(&self, read_to: &mut Option<Version>) -> Result<(), Error> {
+    async fn tell(&self, read_to: &mut Option<(Version, u32)>) -> Result<(), Error> {
         let version = self.gate.version().await?;
+        let life = self.gate.life();
         let mut since = match *read_to {
-            Some(since) if since <= version => since,
+            Some((since, then)) if then == life => since,
             // Nothing was read yet, or the database went back in time. Whoever listens from an earlier place, or from one
             // that is not there any more, is to look for itself.
             _ => {
-                let _ = self.news.send(Batch { since: Version::MAX, changes: Arc::default() });
+                self.let_all_look();
                 version
             }
         };
-        *read_to = Some(since);
+        *read_to = Some((since, life));
         while since < version {
             let changes = logged_after(&mut *self.infra.db.read().await?, (since, i32::MAX), BATCH).await?;
             let Some(last) = changes.last().map(Logged::place) else { break };
-            // The last version may have more changes than fit: it is told when it is whole. One that never fits is
-            // skipped, and the listeners read it themselves.
+            // The last version may have more changes than fit: it is told when it is whole. One that never fits the
+            // listeners read themselves.
             let is_all = i64::try_from(changes.len()).unwrap_or(i64::MAX) < BATCH;
             let whole = if is_all { last.0 } else { last.0 - 1 };
             if whole > since {
                 let told = changes.into_iter().filter(|change| change.v <= whole).map(Arc::new).collect();
                 // Nobody need be there any more.
                 let _ = self.news.send(Batch { since, changes: told });
+            } else {
+                self.let_all_look();
             }
             since = whole.max(since + 1);
-            *read_to = Some(since);
+            *read_to = Some((since, life));
         }
         Ok(())
+    }
+
+    /// Makes every listener read the log for itself, once.
+    fn let_all_look(&self) {
+        let _ = self.news.send(Batch { since: Version::MAX, changes: Arc::default() });
     }
 }
 
@@ -131,7 +143,7 @@ impl Core {
         // Listening comes first: what happens meanwhile is in the news or in the log.
         let news = shared.news.subscribe();
         shared.somebody_listens.notify_one();
-        let version = shared.gate.version().await?;
+        let version = shared.gate.latest().await?;
         let at = from.unwrap_or((version, i32::MAX));
         let mut listener = Listener { shared, news, at, ready: VecDeque::new(), behind: true, ended: false };
         listener.catch_up().await?;
@@ -175,19 +187,18 @@ impl Listener {
 
     /// Reads what comes next in the log.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let changes = logged_after(&mut *self.shared.infra.db.read().await?, self.at, BATCH).await?;
+        let _turn = self.shared.turns.acquire().await.map_err(Error::internal)?;
+        let changes = logged_after(&mut *self.shared.infra.db.read().await?, self.at, REPLAYED).await?;
         // Versions have no gaps: if the next one is missing, it is not kept any more.
-        let has_gap = match changes.first() {
-            Some(first) => first.v > self.at.0 + 1,
-            None => {
-                let version = self.shared.gate.version().await?;
-                if version < self.at.0 {
-                    // The database went back in time.
-                    return Err(Error::CursorExpired);
-                }
-                version > self.at.0
-            }
+        let next = match changes.first() {
+            Some(first) => first.v,
+            None => self.shared.gate.latest().await?,
         };
+        if next < self.at.0 {
+            // The database went back in time.
+            return Err(Error::CursorExpired);
+        }
+        let has_gap = next > self.at.0 + i64::from(!changes.is_empty());
         if has_gap {
             // Unless it was only just written.
             let again = logged_after(&mut *self.shared.infra.db.read().await?, self.at, 1).await?;
@@ -195,7 +206,7 @@ impl Listener {
                 return Err(Error::CursorExpired);
             }
         }
-        self.behind = has_gap || i64::try_from(changes.len()).unwrap_or(i64::MAX) >= BATCH;
+        self.behind = has_gap || i64::try_from(changes.len()).unwrap_or(i64::MAX) >= REPLAYED;
         self.ready.extend(changes.into_iter().map(Arc::new));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the resolvers of one request share, and no other request sees.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::Context;
@@ -20,6 +20,8 @@ pub struct RequestContext {
     pub core: Arc<Core>,
     pub asker: Asker,
     pub notes: Arc<Notes>,
+    /// Items that lists may still have.
+    items_left: AtomicU64,
     pub users: Loader<UserId, accounts::User>,
     pub products: Loader<ProductId, catalog::Product>,
 }
@@ -91,9 +93,11 @@ impl Notes {
 }
 
 impl RequestContext {
-    pub fn new(core: Arc<Core>, asker: Asker) -> Self {
+    /// `max_items` is how many items all lists whose length nothing else bounds may have together.
+    pub fn new(core: Arc<Core>, asker: Asker, max_items: u64) -> Self {
         Self {
             asker,
+            items_left: AtomicU64::new(max_items),
             notes: Arc::default(),
             users: Loader::new(&core, |core, ids| {
                 async move { accounts::queries::users_by_ids(&core, &ids).await }.boxed()
@@ -103,6 +107,17 @@ impl RequestContext {
             }),
             core,
         }
+    }
+
+    /// Counts the items of a list that is as long as it is.
+    ///
+    /// # Errors
+    /// When the lists of the request have more than they may.
+    pub fn count_items(&self, items: usize) -> Result<(), Error> {
+        let items = u64::try_from(items).unwrap_or(u64::MAX);
+        let counted =
+            self.items_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(items));
+        counted.map(|_| ()).map_err(|_| Error::TooMuch)
     }
 
     /// The user who asks, if it is one.

@@ -38,6 +38,7 @@ impl From<domain::error::Error> for ApiError {
             E::Unauthenticated => "UNAUTHENTICATED",
             E::Forbidden(_) => "FORBIDDEN",
             E::BadInput { .. } => "BAD_USER_INPUT",
+            E::TooMuch => "COST_TOO_HIGH",
             E::CursorExpired => "CURSOR_EXPIRED",
             E::Busy => "BUSY",
             E::Timeout => "TIMEOUT",

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use redis::Script;
 use uuid::Uuid;
@@ -113,7 +114,7 @@ impl RateLimiter {
         Self {
             redis,
             started: Instant::now(),
-            local: Cache::builder().max_capacity(MAX_SUBJECTS).build(),
+            local: Cache::builder().max_capacity(MAX_SUBJECTS).eviction_policy(EvictionPolicy::lru()).build(),
             instances: Arc::new(AtomicU32::new(1)),
             spend: Script::new(SPEND),
         }
@@ -140,9 +141,8 @@ impl RateLimiter {
     pub async fn spend(&self, budget: Budget, subject: &str, cost: u64) -> Option<Spent> {
         let RateLimit::Of { burst, restored_in } = budget.limit else { return None };
         let rate = Rate::new(burst, restored_in);
-        let price = i64::try_from(rate.price(cost)).unwrap_or(i64::MAX);
-        let (granted, debt) = self.add(budget, rate, subject, price).await;
-        let retry_after = if granted { 0 } else { debt.saturating_add_signed(price).saturating_sub(rate.whole) };
+        let Added { granted, debt, micros } = self.add(budget, rate, subject, rate.price(cost)).await;
+        let retry_after = if granted { 0 } else { debt.saturating_add_signed(micros).saturating_sub(rate.whole) };
         Some(Spent {
             granted,
             available: rate.amount(rate.whole.saturating_sub(debt)),
@@ -160,14 +160,21 @@ impl RateLimiter {
             && cost > 0
         {
             let rate = Rate::new(burst, restored_in);
-            let price = i64::try_from(rate.price(cost)).unwrap_or(i64::MAX);
-            self.add(budget, rate, subject, -price).await;
+            self.add(budget, rate, subject, -rate.price(cost)).await;
         }
     }
 
-    /// Whether `micros` could be added to the subject's debt, and the debt then.
-    async fn add(&self, budget: Budget, rate: Rate, subject: &str, micros: i64) -> (bool, u64) {
-        let key = format!("limit:{}:{subject}", budget.name);
+    /// Whether the subject has nothing left, as far as is known here: a hint that costs nothing.
+    pub fn is_exhausted(&self, budget: Budget, subject: &str) -> bool {
+        let RateLimit::Of { burst, restored_in } = budget.limit else { return false };
+        let debt = self.local.get(&key(budget, subject)).map_or(0, |until| until.saturating_sub(self.now()));
+        let rate = Rate::new(burst, restored_in);
+        debt.saturating_add_signed(rate.price(1)) > rate.whole
+    }
+
+    /// Adds to the subject's debt, if that stays within the budget.
+    async fn add(&self, budget: Budget, rate: Rate, subject: &str, micros: i64) -> Added {
+        let key = key(budget, subject);
         if let Some(redis) = &self.redis {
             let arguments = [&*micros.to_string(), &*rate.whole.to_string()];
             let answer: Option<(u8, String)> = redis.run(&self.spend, &key, &arguments, PATIENCE).await;
@@ -175,36 +182,57 @@ impl RateLimiter {
                 let debt = debt.parse().unwrap_or(0);
                 // Whoever has spent all does not begin anew when Redis is gone.
                 self.local.insert(key, self.now().saturating_add(debt));
-                return (granted == 1, debt);
+                return Added { granted: granted == 1, debt, micros };
             }
         }
         let shares = match &self.redis {
             Some(_) => i64::from(self.instances.load(Ordering::Relaxed)) * if budget.strict { 2 } else { 1 },
             None => 1,
         };
-        self.add_locally(key, rate, micros.saturating_mul(shares))
+        // A share may be less than one attempt; it is still given, when the whole share is there.
+        let whole = i64::try_from(rate.whole).unwrap_or(i64::MAX);
+        let scaled = micros.saturating_mul(shares);
+        self.add_locally(key, rate, if micros <= whole { scaled.min(whole) } else { scaled })
     }
 
-    fn add_locally(&self, key: String, rate: Rate, micros: i64) -> (bool, u64) {
+    fn add_locally(&self, key: String, rate: Rate, micros: i64) -> Added {
         let now = self.now();
-        let mut told = (false, 0);
+        let mut added = Added { granted: false, debt: 0, micros };
         self.local.entry(key).and_compute_with(|known| {
             let debt = known.map_or(0, |known| known.into_value().saturating_sub(now));
             let after = debt.saturating_add_signed(micros);
             if micros > 0 && after > rate.whole {
-                told = (false, debt);
+                added.debt = debt;
                 return Op::Nop;
             }
-            told = (true, after);
+            (added.granted, added.debt) = (true, after);
             Op::Put(now.saturating_add(after))
         });
-        told
+        added
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
+
+/// What became of a debt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Added {
+    granted: bool,
+    /// Afterwards.
+    debt: u64,
+    /// What was, or was not, added.
+    micros: i64,
+}
+
+/// Where the state of a subject is kept.
+fn key(budget: Budget, subject: &str) -> String {
+    format!("limit:{}:{subject}", budget.name)
+}
+
+/// More than any budget, and exact in the arithmetic of scripts in Redis.
+const MAX_PRICE: u64 = 1 << 52;
 
 /// A budget in microseconds of restoring.
 #[derive(Clone, Copy, Debug)]
@@ -220,9 +248,9 @@ impl Rate {
     }
 
     /// What restores so much; never less than it takes.
-    fn price(self, amount: u64) -> u64 {
+    fn price(self, amount: u64) -> i64 {
         let micros = (u128::from(amount) * u128::from(self.whole)).div_ceil(u128::from(self.burst));
-        u64::try_from(micros).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs() / 1_000_000)
+        u64::try_from(micros).unwrap_or(u64::MAX).min(MAX_PRICE).cast_signed()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "it is for people")]
@@ -241,7 +269,7 @@ impl Rate {
 mod tests {
     use std::time::Duration;
 
-    use super::{Rate, RateLimiter};
+    use super::{Added, MAX_PRICE, Rate, RateLimiter};
 
     /// A generator of numbers that look random, the same ones each time.
     fn numbers(seed: u64) -> impl FnMut() -> u64 {
@@ -260,8 +288,8 @@ mod tests {
             let (amount, burst) = (number() << (number() % 16), (number() >> (shift.min(40))).max(1));
             let rate = Rate::new(burst, Duration::from_micros((number() % 1_000_000_000_000).max(1)));
             let exact = u128::from(amount) * u128::from(rate.whole);
-            let price = u128::from(rate.price(amount));
-            let cap = u128::from(i64::MAX.unsigned_abs() / 1_000_000);
+            let price = u128::from(rate.price(amount).unsigned_abs());
+            let cap = u128::from(MAX_PRICE);
             assert!(price * u128::from(rate.burst) >= exact || price == cap, "{amount} of {rate:?}");
         }
     }
@@ -272,13 +300,14 @@ mod tests {
         let rate = Rate::new(1000, Duration::from_hours(1));
         let mut number = numbers(11);
         for _ in 0..20_000 {
-            let amount = i64::try_from(rate.price(number() % 2_000)).unwrap();
+            let amount = rate.price(number() % 2_000);
             let micros = if number().is_multiple_of(3) { -amount } else { amount };
-            let (granted, debt) = limiter.add_locally("subject".to_owned(), rate, micros);
+            let Added { granted, debt, .. } = limiter.add_locally("subject".to_owned(), rate, micros);
             assert!(debt <= rate.whole);
             assert!(granted || micros > 0, "giving back is never refused");
         }
-        assert_eq!(limiter.add_locally("subject".to_owned(), rate, i64::MIN), (true, 0));
-        assert!(!limiter.add_locally("subject".to_owned(), rate, i64::MAX).0);
+        let given_back = limiter.add_locally("subject".to_owned(), rate, i64::MIN);
+        assert_eq!((given_back.granted, given_back.debt), (true, 0));
+        assert!(!limiter.add_locally("subject".to_owned(), rate, i64::MAX).granted);
     }
 }

@@ -1,7 +1,7 @@
 //! The way to Redis: short deadlines and a circuit breaker, so that no request fails or waits for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bb8::{ManageConnection, Pool};
@@ -21,6 +21,7 @@ const MAX_VALUE: usize = 1024 * 1024;
 /// Redis, as far as it is there.
 pub struct Redis {
     pool: Pool<Manager>,
+    pool_size: u32,
     timeout: Duration,
     prefix: String,
     breaker: Breaker,
@@ -45,6 +46,7 @@ impl Redis {
             .build_unchecked(Manager(manager));
         Ok(Self {
             pool,
+            pool_size: settings.redis_pool_size,
             timeout: settings.redis_timeout,
             prefix: settings.redis_prefix.clone(),
             breaker: Breaker::default(),
@@ -129,12 +131,14 @@ impl Redis {
         if !self.breaker.lets_through() {
             return None;
         }
+        let connected = AtomicBool::new(false);
         let asked = async {
             let mut connection = match self.pool.get().await {
                 Ok(connection) => connection,
                 Err(bb8::RunError::TimedOut) => return Err("no_connection"),
                 Err(bb8::RunError::User(_)) => return Err("not_connected"),
             };
+            connected.store(true, Ordering::Relaxed);
             connection.broken = true;
             let answer = ask(&mut connection.redis).await;
             // Stays broken when the deadline drops this future in `ask`, or the connection is gone.
@@ -158,6 +162,11 @@ impl Redis {
             Ok(answer) => {
                 self.breaker.close();
                 answer
+            }
+            // All connections were in use: whoever uses them knows whether Redis answers.
+            Err(_) if !connected.into_inner() && self.pool.state().connections >= self.pool_size => {
+                self.fault("busy");
+                None
             }
             Err(kind) => {
                 self.fault(kind);

@@ -2,8 +2,9 @@
 //! way.
 //!
 //! Whoever connects must begin a request within five seconds and finish its head within five more; between requests a
-//! connection may rest for thirty. When all places are taken, the connection that has waited longest without completing
-//! any request makes room, so that nobody can lock others out by saying nothing.
+//! connection may rest for thirty. When all places are taken, the connection that dawdles longest makes room, first among
+//! those without a whole request; and where none dawdles, one of the address that has more than half of all. So nobody
+//! locks others out by taking places.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -76,15 +78,10 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
     let mut stopping = std::pin::pin!(stopped(stop.clone()));
     loop {
-        let next = async {
-            // With a place at hand, so that whoever is accepted is served.
-            let place = place(&places, &lobby).await;
-            (Place { _permit: Arc::new(place) }, listener.accept().await)
-        };
-        let (place, stream, peer) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut stopping => break,
-            (place, accepted) = next => match accepted {
-                Ok((stream, peer)) => (place, stream, peer.ip()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                 Err(error) => {
                     // No file descriptors, say: try again when some may be free.
                     tracing::warn!(%error, "a connection was not accepted");
@@ -93,8 +90,15 @@ pub async fn serve(
                 }
             },
         };
+        let permit = tokio::select! {
+            () = &mut stopping => break,
+            permit = permit(&places, &lobby, peer) => permit,
+        };
+        // Without one it is closed at once.
+        let Some(permit) = permit else { continue };
+        let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(http.clone(), router.clone(), stream, peer, Arc::clone(&lobby), place, stop.clone()));
+        tokio::spawn(converse(http.clone(), router.clone(), stream, place, stop.clone()));
     }
     drop(listener);
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
@@ -105,59 +109,63 @@ pub async fn serve(
 /// A connection's place among those that there may be; whoever takes the connection over takes this along.
 #[derive(Clone)]
 pub struct Place {
+    guest: Arc<Guest>,
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
+impl Place {
+    /// Ready when the connection is to make room for others.
+    pub async fn evicted(&self) {
+        self.guest.progress.evicted.notified().await;
+    }
+}
+
 /// One connection, from its first byte to its last.
-async fn converse(
-    http: http1::Builder,
-    router: Router,
-    stream: TcpStream,
-    peer: IpAddr,
-    lobby: Arc<Lobby>,
-    place: Place,
-    stop: watch::Receiver<bool>,
-) {
-    let guest = lobby.enter();
-    let held = place.clone();
-    let (service, progress) = (TowerToHyperService::new(router), Arc::clone(&guest.progress));
+async fn converse(http: http1::Builder, router: Router, stream: TcpStream, place: Place, stop: watch::Receiver<bool>) {
+    let (service, held) = (TowerToHyperService::new(router), place.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let progress = Arc::clone(&held.guest.progress);
         progress.is_at(Phase::Answering);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer(progress.peer));
         request.extensions_mut().insert(held.clone());
-        let (answer, progress) = (service.call(request), Arc::clone(&progress));
+        let answer = service.call(request);
         async move {
             let response = answer.await?;
-            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            progress.is_at(if upgraded { Phase::Upgraded } else { Phase::Resting });
+            let streams =
+                response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));
+            let goes_on = streams || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            progress.is_at(if goes_on { Phase::Streaming } else { Phase::Resting });
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let stream = Timed::new(TokioIo::new(stream), Arc::clone(&guest.progress));
+    let stream = Timed::new(TokioIo::new(stream), Arc::clone(&place.guest.progress));
     let mut connection = std::pin::pin!(http.serve_connection(stream, service).with_upgrades());
     // A connection that ends badly is the client's affair.
     tokio::select! {
+        // One that was upgraded lives on, and with it the place.
         _ = connection.as_mut() => {}
-        () = guest.progress.evicted.notified() => {}
+        () = place.evicted() => {}
         () = stopped(stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
     }
-    drop((guest, place));
 }
 
-/// A place for a connection: if there is none, whoever dawdles makes room.
-async fn place(places: &Arc<Semaphore>, lobby: &Lobby) -> OwnedSemaphorePermit {
+/// A permit for one more connection. If there is none, another makes room; or this one goes, if its address has most of
+/// them already.
+async fn permit(places: &Arc<Semaphore>, lobby: &Lobby, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
     loop {
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return place;
+        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+            return Some(permit);
         }
-        lobby.evict();
-        // Should nobody be there to go, it may be that somebody ends.
-        if let Ok(Ok(place)) = tokio::time::timeout(Duration::from_millis(20), Arc::clone(places).acquire_owned()).await
-        {
-            return place;
+        if !lobby.make_room(peer) {
+            return None;
+        }
+        // Whoever is to go needs a moment; should nobody be there to go, it may be that somebody ends.
+        let patience = Duration::from_millis(20);
+        if let Ok(Ok(permit)) = tokio::time::timeout(patience, Arc::clone(places).acquire_owned()).await {
+            return Some(permit);
         }
     }
 }
@@ -189,12 +197,13 @@ enum Phase {
     Answering,
     /// The last request was answered.
     Resting,
-    /// It speaks another protocol, which has time limits of its own.
-    Upgraded,
+    /// It is sent events, or speaks another protocol: the rest has time limits of its own.
+    Streaming,
 }
 
 /// What is known of a connection from outside.
 struct Progress {
+    peer: IpAddr,
     started: Instant,
     phase: AtomicU8,
     /// Since when it is in that phase, in milliseconds after `started`.
@@ -243,9 +252,10 @@ struct Guest {
 }
 
 impl Lobby {
-    fn enter(self: &Arc<Self>) -> Guest {
+    fn enter(self: &Arc<Self>, peer: IpAddr) -> Guest {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let progress = Arc::new(Progress {
+            peer,
             started: Instant::now(),
             phase: AtomicU8::new(Phase::Silent as u8),
             since: AtomicU64::new(0),
@@ -255,13 +265,24 @@ impl Lobby {
         Guest { id, progress, lobby: Arc::clone(self) }
     }
 
-    /// Sends away the one that can go first, if any can.
-    fn evict(&self) {
+    /// Sends one away: who dawdles, else one of an address that has more than half of all. Returns whether the newcomer is
+    /// to wait, which it is not if its own address is that one.
+    fn make_room(&self, newcomer: IpAddr) -> bool {
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = guests.iter().filter_map(|(id, guest)| Some((guest.patience()?, *id))).min();
-        if let Some(guest) = first.and_then(|(_, id)| guests.remove(&id)) {
+        let dawdles = guests.iter().filter_map(|(id, guest)| Some((guest.patience()?, *id))).min();
+        let victim = dawdles.map(|(_, id)| id).or_else(|| {
+            let mut of: HashMap<IpAddr, (usize, u64)> = HashMap::new();
+            for (id, guest) in guests.iter() {
+                let (count, last) = of.entry(guest.peer).or_default();
+                (*count, *last) = (*count + 1, (*last).max(*id));
+            }
+            let greedy = of.into_iter().find(|(_, (count, _))| *count * 2 > guests.len());
+            greedy.map(|(peer, (_, last))| if peer == newcomer { u64::MAX } else { last })
+        });
+        if let Some(guest) = victim.and_then(|id| guests.remove(&id)) {
             guest.evicted.notify_one();
         }
+        victim != Some(u64::MAX)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The one way in, for whatever arrives over HTTP, WebSocket or server-sent events: a request is admitted, paid for, and
 //! executed in a task of its own, under a deadline.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, Response, Value};
+use async_graphql::{Request, Response, ServerError, Value};
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use tracing::Instrument;
 
 use crate::domain::accounts::{Role, Viewer};
@@ -18,6 +20,9 @@ use crate::transport::admission::{Admitted, admit};
 use crate::transport::persisted::Unknown;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::Shape;
+
+/// What a request costs that is refused for its document.
+const REFUSED: u64 = 5;
 
 /// A request that may run and is paid for.
 pub struct Entered {
@@ -67,7 +72,23 @@ pub async fn enter(
         return Err(Refusal::new(Code::BadRequest, message));
     }
     let unknown = app.persisted.resolve(&mut request, id, app.core.infra.redis.as_deref()).await?;
-    let Admitted { kind, introspects, shape, estimate, .. } = admit(&mut request, &app.facts, &app.settings.limits)?;
+    let infra = &app.core.infra;
+    let subject = match asker.viewer() {
+        Viewer::User(user) => user.id.0.to_string(),
+        Viewer::Anonymous => asker.subject(),
+    };
+    if infra.limiter.is_exhausted(infra.budgets.requests, &subject) {
+        return Err(Refusal::new(Code::RateLimited, "the budget is spent; try again in a moment"));
+    }
+    let admitted = match admit(&mut request, &app.facts, &app.settings.limits) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            // Looking at it was work, too.
+            infra.limiter.spend(infra.budgets.requests, &subject, REFUSED).await;
+            return Err(refused);
+        }
+    };
+    let Admitted { kind, shape, estimate, .. } = admitted;
     match kind {
         OperationType::Mutation if !entrance.mutations => {
             let message = "GET runs queries only; use POST";
@@ -80,15 +101,10 @@ pub async fn enter(
         }
         _ => {}
     }
-    if introspects && !app.shows_schema(asker.viewer()) {
+    if estimate.introspects && !app.shows_schema(asker.viewer()) {
         let message = "the schema is not shown here; sign in as one of the staff";
         return Err(Refusal::new(Code::IntrospectionDisabled, message));
     }
-    let subject = match asker.viewer() {
-        Viewer::User(user) => user.id.0.to_string(),
-        Viewer::Anonymous => asker.subject(),
-    };
-    let infra = &app.core.infra;
     let spent = infra.limiter.spend(infra.budgets.requests, &subject, estimate.cost).await;
     if let Some(Spent { granted: false, burst, .. }) = spent
         && estimate.cost > burst
@@ -107,8 +123,12 @@ pub async fn enter(
         asker.since = Some(version.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?);
     }
     let viewer = *asker.viewer();
-    let context = RequestContext::new(Arc::clone(&app.core), asker);
+    let context = RequestContext::new(Arc::clone(&app.core), asker, app.settings.limits.max_response_values);
     let notes = Arc::clone(&context.notes);
+    if estimate.introspects {
+        // Others may not be shown the schema.
+        notes.is_personal();
+    }
     let request = request.data(context);
     Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, unknown, subject })
 }
@@ -131,7 +151,12 @@ impl Entered {
         let task = tokio::spawn(async move { schema.execute(request).await }.in_current_span());
         let timeout = app.settings.request_timeout;
         let executed = tokio::time::timeout(timeout, task).await.map_err(|_| {
-            let message = format!("it took longer than {timeout:?}; ask for less, or try again");
+            let message = match self.kind {
+                OperationType::Mutation => {
+                    format!("it takes longer than {timeout:?}, and goes on; look before you try again")
+                }
+                _ => format!("it took longer than {timeout:?}; ask for less, or try again"),
+            };
             Refusal::new(Code::Timeout, message)
         })?;
         let mut response = executed.map_err(|crash| {
@@ -139,11 +164,8 @@ impl Entered {
             tracing::error!(%crash, "a resolver panicked");
             Refusal::new(Code::Internal, "internal error")
         })?;
-        // Every root field is nullable, so only what was never executed has neither data nor an error with a path.
-        let refused = response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty());
-        if refused {
-            response.data = Value::Null;
-        } else {
+        let refused = was_refused(&response);
+        if !refused {
             self.shape.repair(&mut response.data, &response.errors);
         }
         let cost = self.shape.cost(&response.data).min(self.cost);
@@ -154,9 +176,16 @@ impl Entered {
         Ok(Answer { response, refused, cost })
     }
 
-    /// Executes a subscription: each of its events is a response.
-    pub fn stream(&mut self, app: &App) -> BoxStream<'static, Response> {
-        app.schema.execute_stream(std::mem::replace(&mut self.request, Request::new("")))
+    /// Executes a subscription: each of its events is a response, and is paid for. It ends with a refusal when that cannot
+    /// be, or when a resolver panics.
+    pub fn watch(mut self, app: &Arc<App>) -> BoxStream<'static, Result<Response, Refusal>> {
+        let responses = app.schema.execute_stream(std::mem::replace(&mut self.request, Request::new("")));
+        let begun = Watching { app: Arc::clone(app), entered: self, responses, ended: false };
+        futures_util::stream::unfold(begun, async |mut watching| {
+            let next = watching.next().await?;
+            Some((next, watching))
+        })
+        .boxed()
     }
 
     /// Gives back what it did not cost.
@@ -171,6 +200,47 @@ impl Entered {
             infra.limiter.give_back(infra.budgets.requests, &subject, unused).await;
         });
     }
+}
+
+/// A subscription under way.
+struct Watching {
+    app: Arc<App>,
+    entered: Entered,
+    responses: BoxStream<'static, Response>,
+    ended: bool,
+}
+
+impl Watching {
+    async fn next(&mut self) -> Option<Result<Response, Refusal>> {
+        if self.ended {
+            return None;
+        }
+        let infra = &self.app.core.infra;
+        let Ok(next) = AssertUnwindSafe(self.responses.next()).catch_unwind().await else {
+            self.ended = true;
+            infra.metrics.panics.inc();
+            tracing::error!("a resolver of a subscription panicked");
+            return Some(Err(Refusal::new(Code::Internal, "internal error")));
+        };
+        let mut response = next?;
+        let Entered { shape, subject, .. } = &self.entered;
+        if !was_refused(&response) {
+            shape.repair(&mut response.data, &response.errors);
+        }
+        let spent = infra.limiter.spend(infra.budgets.requests, subject, shape.cost(&response.data)).await;
+        if spent.is_some_and(|spent| !spent.granted) {
+            self.ended = true;
+            let message = "the budget is spent; subscribe again later, after the last event";
+            return Some(Err(Refusal { spent: spent.map(Box::new), ..Refusal::new(Code::RateLimited, message) }));
+        }
+        Some(Ok(response))
+    }
+}
+
+/// Nothing was executed: every root field is nullable, so what was has data, or an error with a path.
+pub fn was_refused(response: &Response) -> bool {
+    let is_whole = |error: &ServerError| error.path.is_empty();
+    response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(is_whole)
 }
 
 impl App {

@@ -117,7 +117,14 @@ async fn answer(
     let audience = app.audience(asker.viewer());
     let mut entered = door::enter(app, request, document_id.as_deref(), asker, entrance).await?;
     if entered.kind == OperationType::Subscription {
-        return Ok((sse::subscription(app, entered, audience, id.to_owned())?, "subscription", "streams"));
+        return Ok(match sse::subscription(app, entered, audience, id.to_owned()) {
+            Ok(response) => (response, "subscription", "streams"),
+            Err(body) => {
+                let status = Code::ValidationFailed.status(media_type, app.settings.status_codes);
+                let headers = [(CACHE_CONTROL, UNSHARED), (CONTENT_TYPE, media_type.header())];
+                ((status, headers, body).into_response(), "subscription", "invalid")
+            }
+        });
     }
     let answer = entered.execute(app).await?;
 
@@ -129,19 +136,22 @@ async fn answer(
     };
     let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&entered, &answer));
     let body = response_body(&answer.response, answer.refused, reported.as_ref(), audience, id);
-    let mut response = if media_type == MediaType::EventStream && !answer.refused {
+    let response = if media_type == MediaType::EventStream && !answer.refused {
         sse::single(&body)
     } else {
         let status = status(&answer, media_type, app.settings.status_codes);
         let is_public = outcome == "ok" && reported.is_none() && entered.notes.is_public();
-        let mut response = match by_get && is_public {
-            true => cacheable(body, headers, app.settings.http_max_age),
-            false => (status, [(CACHE_CONTROL, UNSHARED)], body).into_response(),
+        let mut response = if by_get && is_public {
+            cacheable(body, headers, app.settings.http_max_age)
+        } else {
+            let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body).into_response();
+            // What one may spend is nobody else's business.
+            rate_headers(response.headers_mut(), entered.spent);
+            response
         };
         response.headers_mut().insert(CONTENT_TYPE, media_type.header());
         response
     };
-    rate_headers(response.headers_mut(), entered.spent);
     Ok((response, operation, outcome))
 }
 

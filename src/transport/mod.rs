@@ -109,8 +109,15 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// Lets the scripts of exactly the configured sites call; without any, no other site's.
 fn cross_origin(settings: &Settings) -> CorsLayer {
-    let sent = ["apollo-require-preflight", "graphql-cost", "last-event-id", "x-apollo-operation-name", "x-request-id"];
-    let read = ["graphql-cost", "ratelimit", "ratelimit-policy", "x-request-id"];
+    let sent = [
+        "apollo-require-preflight",
+        "graphql-cost",
+        "last-event-id",
+        "x-apollo-operation-name",
+        "x-request-id",
+        "x-requested-with",
+    ];
+    let read = ["ratelimit", "ratelimit-policy", "x-request-id"];
     CorsLayer::new()
         .allow_origin(settings.allowed_origins.clone())
         .allow_methods([Method::GET, Method::POST])

@@ -4,9 +4,9 @@
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{
-    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Name, PathSegment, ServerError, Value, Variables};
+use async_graphql::{Name, PathSegment, Positioned, ServerError, Value, Variables};
 
 use crate::domain::page::MAX_SIZE;
 use crate::graphql::facts::{Facts, ListSize};
@@ -24,12 +24,65 @@ pub struct Shape {
     fields: IndexMap<Name, Shape>,
 }
 
+/// The alias of a field that the server adds where a selection may turn out empty: async-graphql 7 takes an object without
+/// fields for null. No answer shows it.
+const PRESENCE: &str = "__presence";
+
 /// What an operation may amount to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Estimate {
     pub cost: u64,
     /// Values in the response.
     pub values: u64,
+    /// It asks for the schema.
+    pub introspects: bool,
+}
+
+/// Adds a field to each selection of the document that may turn out empty, because of what its parts depend on.
+pub fn fill_empty(document: &mut ExecutableDocument) {
+    let operations: Box<dyn Iterator<Item = &mut Positioned<OperationDefinition>>> = match &mut document.operations {
+        DocumentOperations::Single(operation) => Box::new(std::iter::once(operation)),
+        DocumentOperations::Multiple(operations) => Box::new(operations.values_mut()),
+    };
+    for operation in operations {
+        match operation.node.ty {
+            OperationType::Subscription => fill_below(&mut operation.node.selection_set.node),
+            _ => fill(&mut operation.node.selection_set.node),
+        }
+    }
+    for fragment in document.fragments.values_mut() {
+        fill_below(&mut fragment.node.selection_set.node);
+    }
+}
+
+fn fill(selections: &mut SelectionSet) {
+    fill_below(selections);
+    let is_certain = |selection: &Positioned<Selection>| match &selection.node {
+        Selection::Field(field) => field.node.directives.is_empty(),
+        _ => false,
+    };
+    if let Some(at) = selections.items.first().map(|first| first.pos)
+        && !selections.items.iter().any(is_certain)
+    {
+        let field = Field {
+            alias: Some(Positioned::new(Name::new(PRESENCE), at)),
+            name: Positioned::new(Name::new("__typename"), at),
+            arguments: Vec::new(),
+            directives: Vec::new(),
+            selection_set: Positioned::new(SelectionSet::default(), at),
+        };
+        selections.items.push(Positioned::new(Selection::Field(Positioned::new(field, at)), at));
+    }
+}
+
+fn fill_below(selections: &mut SelectionSet) {
+    for selection in &mut selections.items {
+        match &mut selection.node {
+            Selection::Field(field) => fill(&mut field.node.selection_set.node),
+            Selection::InlineFragment(fragment) => fill_below(&mut fragment.node.selection_set.node),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
 }
 
 /// The shape of the answer to an operation, and the most that it may cost. The document was walked before: its fragments
@@ -49,14 +102,13 @@ pub fn shape(
         OperationType::Subscription => "Subscription",
     };
     let mut shape = Shape::default();
-    let draw = Draw { operation, document, variables, facts };
+    let draw = Draw { document, variables, facts };
     let mut estimate = draw.selections(&mut shape, &operation.selection_set.node, root, None)?;
     estimate.cost = estimate.cost.max(1);
     Ok((shape, estimate))
 }
 
 struct Draw<'a> {
-    operation: &'a OperationDefinition,
     document: &'a ExecutableDocument,
     variables: &'a Variables,
     facts: &'a Facts,
@@ -91,6 +143,7 @@ impl Draw<'_> {
             };
             estimate.cost = estimate.cost.saturating_add(one.cost);
             estimate.values = estimate.values.saturating_add(one.values);
+            estimate.introspects |= one.introspects;
         }
         Ok(estimate)
     }
@@ -105,10 +158,12 @@ impl Draw<'_> {
         let name = &field.name.node;
         let below = shape.fields.entry(field.response_key().node.clone()).or_default();
         let Some(facts) = self.facts.field(of, name) else {
-            let weight = if matches!(name.as_str(), "__schema" | "__type") { INTROSPECTION } else { 0 };
+            let introspects = matches!(name.as_str(), "__schema" | "__type");
+            let weight = if introspects { INTROSPECTION } else { 0 };
             below.weight = below.weight.saturating_add(weight);
             let inside = self.selections(below, &field.selection_set.node, "", None)?;
-            return Ok(Estimate { cost: inside.cost.saturating_add(weight), ..inside });
+            let introspects = introspects || inside.introspects;
+            return Ok(Estimate { cost: inside.cost.saturating_add(weight), introspects, ..inside });
         };
         let own = match &facts.size {
             Some(size) => Some((size, self.items(field, size)?)),
@@ -128,6 +183,7 @@ impl Draw<'_> {
         Ok(Estimate {
             cost: facts.weight.saturating_add(items.saturating_mul(each)),
             values: items.saturating_mul(inside.values).saturating_add(1),
+            introspects: inside.introspects,
         })
     }
 
@@ -157,14 +213,7 @@ impl Draw<'_> {
     }
 
     fn variable(&self, name: &Name) -> Value {
-        if let Some(value) = self.variables.get(name) {
-            return value.clone();
-        }
-        let mut definitions = self.operation.variable_definitions.iter();
-        let definition = definitions.find(|definition| definition.node.name.node == *name);
-        definition
-            .and_then(|definition| definition.node.default_value.as_ref())
-            .map_or(Value::Null, |default| default.node.clone())
+        self.variables.get(name).cloned().unwrap_or_default()
     }
 }
 
@@ -197,6 +246,7 @@ impl Shape {
         match data {
             Value::List(items) => items.iter_mut().for_each(|item| self.sort(item)),
             Value::Object(members) => {
+                members.shift_remove(PRESENCE);
                 let place = |name: &Name| self.fields.get_index_of(name);
                 if !members.keys().is_sorted_by_key(place) {
                     members.sort_by_key(|name, _| place(name));

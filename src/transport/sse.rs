@@ -5,20 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::{Response as GraphqlResponse, Value};
 use axum::body::Body;
 use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
-use futures_util::stream::{BoxStream, iter, once, unfold};
+use futures_util::stream::{iter, once, unfold};
 use futures_util::{FutureExt, Stream, StreamExt};
 
 use crate::domain::accounts::Viewer;
 use crate::domain::accounts::queries::until_revoked;
-use crate::graphql::error::{Audience, response_body};
-use crate::transport::door::Entered;
-use crate::transport::refusal::{Code, Refusal};
+use crate::graphql::error::{Audience, refusal, response_body};
+use crate::transport::door::{Entered, was_refused};
 use crate::transport::{App, stopped};
 
 /// A comment is sent after this long without an event, so that nobody between takes the connection for dead.
@@ -32,38 +30,28 @@ pub fn single(body: &[u8]) -> Response {
 /// A response for each event.
 ///
 /// # Errors
-/// When the operation is not valid.
-pub fn subscription(app: &Arc<App>, mut entered: Entered, audience: Audience, id: String) -> Result<Response, Refusal> {
+/// The body that says why there are none.
+pub fn subscription(app: &Arc<App>, entered: Entered, audience: Audience, id: String) -> Result<Response, Vec<u8>> {
     let ended = until_ended(Arc::clone(app), entered.viewer);
-    let mut responses = entered.stream(app);
+    let notes = Arc::clone(&entered.notes);
+    let mut responses = entered.watch(app);
     // What validation has to say it says at once.
     let first = responses.next().now_or_never().flatten();
-    if let Some(first) = &first
-        && is_refused(first)
+    if let Some(Ok(first)) = &first
+        && was_refused(first)
     {
-        let message = first.errors.first().map_or_else(String::new, |error| error.message.clone());
-        return Err(Refusal::new(Code::ValidationFailed, message));
+        return Err(response_body(first, true, None, audience, &id));
     }
-    let (shape, notes) = (entered.shape, entered.notes);
-    let responses: BoxStream<'static, GraphqlResponse> = match first {
-        Some(first) => once(async { first }).chain(responses).boxed(),
-        None => responses,
-    };
-    let events = responses.map(move |mut response| {
-        shape.repair(&mut response.data, &response.errors);
-        let body = response_body(&response, false, None, audience, &id);
-        next(&String::from_utf8_lossy(&body), notes.cursor())
+    let events = iter(first).chain(responses).map(move |response| match response {
+        Ok(response) => {
+            let body = response_body(&response, false, None, audience, &id);
+            next(&String::from_utf8_lossy(&body), notes.cursor())
+        }
+        Err(refused) => next(&refusal(refused.code.as_str(), &refused.message, Some(&id)).to_string(), None),
     });
     // Without `complete` when the server ends or the token does: the client is to come again.
     let events = events.chain(once(async { COMPLETE.to_owned() })).take_until(ended);
     Ok(streamed(events))
-}
-
-/// The document was not valid: nothing of it ran.
-pub fn is_refused(response: &GraphqlResponse) -> bool {
-    response.data == Value::Null
-        && !response.errors.is_empty()
-        && response.errors.iter().all(|error| error.path.is_empty())
 }
 
 /// Ready once the server is to end, or the viewer's token does.

@@ -35,7 +35,7 @@ use crate::graphql::context::Asker;
 use crate::graphql::error::{Audience, refusal, shown};
 use crate::transport::accept::Place;
 use crate::transport::address::address;
-use crate::transport::door::{self, Entered, Entrance};
+use crate::transport::door::{self, Entered, Entrance, was_refused};
 use crate::transport::refusal::Refusal;
 use crate::transport::viewer::{credentials, viewer};
 use crate::transport::{App, stopped};
@@ -55,6 +55,9 @@ const PING: Duration = Duration::from_secs(15);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of the reason of a close, at most (RFC 6455, section 5.5).
 const MAX_REASON: usize = 123;
+
+/// The server ends (RFC 6455, section 7.4.1).
+const GOING_AWAY: u16 = 1001;
 
 /// Why a socket is closed: a code and words for it.
 type Closing = (u16, String);
@@ -99,8 +102,7 @@ pub async fn upgrade(app: Arc<App>, peer: IpAddr, id: String, request: Request) 
             .on_upgrade(move |socket| {
                 let span = tracing::info_span!("socket", id);
                 async move {
-                    converse(app, socket, asker, id).await;
-                    drop(place);
+                    converse(app, socket, asker, id, place).await;
                 }
                 .instrument(span)
             }),
@@ -131,6 +133,8 @@ struct Outgoing {
 
 /// An operation that is under way.
 struct Running {
+    /// It goes on for as long as the client likes.
+    watches: bool,
     is_wanted: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -148,14 +152,26 @@ struct Socket {
     operations: Operations,
 }
 
-async fn converse(app: Arc<App>, socket: WebSocket, asker: Asker, request_id: String) {
+async fn converse(app: Arc<App>, socket: WebSocket, asker: Asker, request_id: String, place: Option<Place>) {
     let (sink, mut incoming) = socket.split();
     let (out, queue) = channel(MAX_QUEUED);
-    let writer = tokio::spawn(write(sink, queue));
+    let mut writer = tokio::spawn(write(sink, queue));
     let audience = app.audience(asker.viewer());
     let mut socket = Socket { app, asker, audience, request_id, out, operations: Operations::default() };
 
-    let (code, reason) = socket.read(&mut incoming).await;
+    let evicted = async {
+        match &place {
+            Some(place) => place.evicted().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (code, reason) = tokio::select! {
+        closing = socket.read(&mut incoming) => closing,
+        () = evicted => closing(1013, "there are too many connections; come again later"),
+    };
+    if code == GOING_AWAY {
+        socket.finish().await;
+    }
     for (_, running) in socket.operations.lock().unwrap_or_else(PoisonError::into_inner).drain() {
         running.is_wanted.store(false, Ordering::Relaxed);
         running.task.abort();
@@ -172,10 +188,11 @@ async fn converse(app: Arc<App>, socket: WebSocket, asker: Asker, request_id: St
         let _ = socket.out.send(Outgoing { message: close, operation: None }).await;
         drop(socket);
         // The other side has the last word.
-        let _ = writer.await;
+        let _ = (&mut writer).await;
         while let Some(Ok(_)) = incoming.next().await {}
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), closed).await;
+    writer.abort();
 }
 
 /// Sends what is queued, as fast as the client takes it.
@@ -211,13 +228,13 @@ impl Socket {
                     false => closing(4408, "Connection initialisation timeout"),
                 },
                 () = &mut revoked => return closing(4403, "Forbidden: the access token was revoked"),
-                () = &mut stopped => return closing(1001, "the server is going away; connect again"),
+                () = &mut stopped => return closing(GOING_AWAY, "the server is going away; connect again"),
                 _ = pings.tick() => {
                     if !std::mem::take(&mut heard) {
-                        return closing(1001, "nothing was heard for too long");
+                        return closing(1002, "nothing was heard for too long");
                     }
                     if self.send(Message::Ping(Bytes::new())).await.is_err() {
-                        return closing(1001, "too slow");
+                        return closing(1013, "too slow");
                     }
                     continue;
                 }
@@ -246,7 +263,9 @@ impl Socket {
                     introduced = true;
                     let (until, watched) = match self.asker.viewer() {
                         Viewer::Anonymous => (None, None),
-                        Viewer::User(user) => ((user.expires_at - Utc::now()).to_std().ok(), Some(*user)),
+                        Viewer::User(user) => {
+                            (Some((user.expires_at - Utc::now()).to_std().unwrap_or_default()), Some(*user))
+                        }
                     };
                     // Far away, for those whose time does not end.
                     ended.as_mut().reset(Instant::now() + until.unwrap_or(Duration::from_hours(24 * 365)));
@@ -255,7 +274,7 @@ impl Socket {
                         revoked = async move { until_revoked(&core, user).await }.boxed();
                     }
                     if self.say(&json!({ "type": "connection_ack" })).await.is_err() {
-                        return closing(1001, "too slow");
+                        return closing(1013, "too slow");
                     }
                 }
                 ("ping", _) => {
@@ -264,7 +283,7 @@ impl Socket {
                         None => json!({ "type": "pong" }),
                     };
                     if self.say(&pong).await.is_err() {
-                        return closing(1001, "too slow");
+                        return closing(1013, "too slow");
                     }
                 }
                 ("pong", _) => {}
@@ -300,6 +319,14 @@ impl Socket {
         Ok(())
     }
 
+    /// Waits for queries and mutations that are under way: their answers are owed.
+    async fn finish(&self) {
+        let deadline = Instant::now() + self.app.settings.drain_timeout.mul_f32(0.8);
+        while self.operations().values().any(|running| !running.watches) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Starts an operation.
     fn subscribe(&self, id: String, payload: Value) -> Result<(), Closing> {
         let document_id = payload.get("documentId").and_then(Value::as_str).map(str::to_owned);
@@ -320,7 +347,7 @@ impl Socket {
             let _ = socket.run(&name, &wanted, request, document_id.as_deref()).await;
         };
         let task = tokio::spawn(operation.in_current_span()).abort_handle();
-        operations.insert(id, Running { is_wanted, task });
+        operations.insert(id, Running { watches: false, is_wanted, task });
         Ok(())
     }
 
@@ -336,8 +363,8 @@ impl Socket {
         let entered = door::enter(&self.app, request, document_id, self.asker.clone(), entrance).await;
         let outcome = match entered {
             Err(refused) => Err(self.refused(&refused)),
-            Ok(mut entered) if entered.kind == OperationType::Subscription => {
-                return self.stream(id, wanted, &mut entered).await;
+            Ok(entered) if entered.kind == OperationType::Subscription => {
+                return self.watch(id, wanted, entered).await;
             }
             Ok(mut entered) => match entered.execute(&self.app).await {
                 Err(refused) => Err(self.refused(&refused)),
@@ -355,17 +382,25 @@ impl Socket {
         }
     }
 
-    async fn stream(&self, id: &str, wanted: &Arc<AtomicBool>, entered: &mut Entered) -> Result<(), Gone> {
-        let mut responses = entered.stream(&self.app);
+    async fn watch(&self, id: &str, wanted: &Arc<AtomicBool>, entered: Entered) -> Result<(), Gone> {
+        if let Some(running) = self.operations().get_mut(id) {
+            running.watches = true;
+        }
+        let mut responses = entered.watch(&self.app);
         let mut is_first = true;
-        while let Some(mut response) = responses.next().await {
+        while let Some(response) = responses.next().await {
+            let response = match response {
+                Ok(response) => response,
+                Err(refused) => {
+                    self.count(false);
+                    return self.fail(id, wanted, &self.refused(&refused)).await;
+                }
+            };
             // Nothing was watched so far: the document or an argument of it is at fault.
             if std::mem::take(&mut is_first) && response.data == GraphqlValue::Null && !response.errors.is_empty() {
-                let refused = response.errors.iter().all(|error| error.path.is_empty());
                 self.count(false);
-                return self.fail(id, wanted, &self.errors(&response, refused)).await;
+                return self.fail(id, wanted, &self.errors(&response, was_refused(&response))).await;
             }
-            entered.shape.repair(&mut response.data, &response.errors);
             let payload = self.payload(&response);
             self.tell(wanted, &json!({ "id": id, "type": "next", "payload": payload })).await?;
         }
@@ -373,14 +408,21 @@ impl Socket {
         self.complete(id, wanted).await
     }
 
+    /// From now on the id is free, unless another operation has it already.
+    fn free(&self, id: &str, wanted: &Arc<AtomicBool>) {
+        let mut operations = self.operations();
+        if operations.get(id).is_some_and(|running| Arc::ptr_eq(&running.is_wanted, wanted)) {
+            operations.remove(id);
+        }
+    }
+
     async fn complete(&self, id: &str, wanted: &Arc<AtomicBool>) -> Result<(), Gone> {
-        // From now on the id is free.
-        self.operations().remove(id);
+        self.free(id, wanted);
         self.tell(wanted, &json!({ "id": id, "type": "complete" })).await
     }
 
     async fn fail(&self, id: &str, wanted: &Arc<AtomicBool>, errors: &Value) -> Result<(), Gone> {
-        self.operations().remove(id);
+        self.free(id, wanted);
         self.tell(wanted, &json!({ "id": id, "type": "error", "payload": errors })).await
     }
 

@@ -129,7 +129,7 @@ async fn every_limit_is_published_and_a_setting() {
             "responseValues": 20_000, "errors": 10,
         })
     );
-    let server = TestServer::start_with(&["--max-aliases", "2", "--max-cost", "5", "--max-tokens", "40"]).await;
+    let server = TestServer::start_with(&["--max-aliases", "2", "--max-cost", "15", "--max-tokens", "40"]).await;
     let client = server.anonymous();
     assert_eq!(client.refusal(&query(&format!("{{ {} }}", fields(3)))).await.1, "QUERY_TOO_LARGE");
     assert_eq!(client.refusal(&query("{ products(first: 5) { nodes { id } } }")).await.1, "COST_TOO_HIGH");
@@ -219,14 +219,18 @@ async fn the_cost_is_what_the_schema_says_and_is_told_to_those_who_ask() {
     for (document, requested, actual) in [
         ("{ __typename }", 1, 1),
         // The connection, and a product for each place.
-        ("{ products { nodes { id name } } }", 21, 4),
-        ("{ products(first: 2) { edges { cursor node { id stock { available } } } pageInfo { hasNextPage } } }", 3, 3),
-        ("{ products(first: 10) { nodes { createdBy { name } category { name } } totalCount } }", 31, 17),
+        ("{ products { nodes { id name } } }", 31, 14),
+        (
+            "{ products(first: 2) { edges { cursor node { id stock { available } } } pageInfo { hasNextPage } } }",
+            13,
+            13,
+        ),
+        ("{ products(first: 10) { nodes { createdBy { name } category { name } } totalCount } }", 41, 27),
         ("{ nodes(ids: []) { id } }", 1, 1),
         (
             "{ a: products(first: 5) { nodes { id } } b: products(last: 6) { ...f } } fragment f on ProductConnection { nodes { id } }",
-            13,
-            8,
+            33,
+            28,
         ),
         ("{ __schema { queryType { name } } }", 50, 50),
     ] {
@@ -442,7 +446,8 @@ async fn the_codes_of_the_newer_draft_are_a_setting() {
     }
 }
 
-struct Panics;
+/// Makes every field with the alias `boom` panic.
+pub struct Panics;
 
 impl ExtensionFactory for Panics {
     fn create(&self) -> Arc<dyn Extension> {
@@ -517,4 +522,49 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_turns_out_empty_is_an_object_without_fields_and_no_null() {
+    let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    let product = staff.create_product(json!({})).await["id"].clone();
+    let by_id = |part: &str| format!("{{ node(id: {product}) {{ {part} }} }}");
+    for (document, expected) in [
+        ("{ service @skip(if: true) { version } }".to_owned(), json!({})),
+        ("{ ... @include(if: false) { service { version } } }".to_owned(), json!({})),
+        (by_id("... on Category { name }"), json!({ "node": {} })),
+        (by_id("... on Product { version }"), json!({ "node": { "version": 1 } })),
+        ("{ products { nodes { id @skip(if: true) } } }".to_owned(), json!({ "products": { "nodes": [{}] } })),
+        (
+            "query($yes: Boolean = true) { service @include(if: $yes) { maxOffset } products @skip(if: $yes) { totalCount } }".to_owned(),
+            json!({ "service": { "maxOffset": 10_000 } }),
+        ),
+        (
+            "mutation { createProduct(input: { sku: \"\", name: \"N\", price: { amount: \"1\", currency: \"EUR\" } }) {
+                errors { ... on TakenError { message } } } }".to_owned(),
+            json!({ "createProduct": { "errors": [{}] } }),
+        ),
+    ] {
+        assert_eq!(staff.data(&document, json!({})).await, expected, "{document}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_longer_than_they_look_end_where_the_answer_is_too_large() {
+    let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    let create = "mutation($input: CategoryInput!) { createCategory(input: $input) { category { id } } }";
+    let wide = staff.data(create, json!({ "input": { "name": "Wide" } })).await;
+    let wide = wide["createCategory"]["category"]["id"].clone();
+    for n in 0..60 {
+        staff.data(create, json!({ "input": { "name": format!("C {n}"), "parentId": wide } })).await;
+    }
+    let circles = "{ category(slug: \"wide\") { children { parent { children { parent { children { parent { children { id } } } } } } } } }";
+    let body = server.anonymous().send(circles, json!({})).await;
+    assert_eq!(body["errors"][0]["extensions"]["code"], "COST_TOO_HIGH", "{}", body["errors"][0]);
+    assert!(body["errors"].as_array().unwrap().len() <= 10);
+    let one_round = "{ category(slug: \"wide\") { children { parent { children { id } } } } }";
+    let data = server.anonymous().data(one_round, json!({})).await;
+    assert_eq!(data["category"]["children"][59]["parent"]["children"].as_array().unwrap().len(), 60);
 }

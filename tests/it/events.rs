@@ -73,6 +73,9 @@ impl Stream {
     }
 }
 
+/// Changes of one product while instances are killed.
+const CHANGES: i64 = 600;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_is_lost_or_doubled_when_instances_are_killed() {
     let database = TestDatabase::create().await;
@@ -83,7 +86,6 @@ async fn no_event_is_lost_or_doubled_when_instances_are_killed() {
     let staff = crate::cache::sign_in(&writer, &database, &redis).await;
     staff.create_product(json!({ "sku": "COUNTED", "stock": 0 })).await;
 
-    const CHANGES: i64 = 600;
     let writing = tokio::spawn(async move {
         for _ in 0..CHANGES {
             let data = staff.data(ADJUST, json!({ "sku": "COUNTED", "delta": 1 })).await;
@@ -291,7 +293,7 @@ async fn a_cursor_outside_the_window_is_told_and_one_inside_is_not_missed() {
         let aged = "UPDATE changes SET at = at - interval '1 day' WHERE v <= (SELECT max(v) - 2 FROM changes)";
         connection.batch_execute(aged).await.unwrap();
     }
-    assert!(prune_old(&server.core, Duration::from_secs(3_600)).await.unwrap() >= 4);
+    assert!(prune_old(&server.core, Duration::from_hours(1)).await.unwrap() >= 4);
     let expired = async |after: &Value| {
         let mut stream = Stream::open(&staff, &json!({ "after": after }), None).await;
         let response = stream.next().await.unwrap();

@@ -27,4 +27,5 @@ mod paging;
 mod processes;
 mod protocol;
 mod schema;
+mod sockets;
 mod support;

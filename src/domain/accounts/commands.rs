@@ -60,8 +60,7 @@ fail_with! { RegisterError LoginError SetRoleError }
 
 /// Opens an account for a customer, and signs them in. `from` is where the attempt comes from.
 pub async fn register(core: &Arc<Core>, draft: AccountDraft, from: &str) -> Result<(User, Issued), RegisterError> {
-    let account = account(&model::email_key(&draft.email).unwrap_or_default());
-    attempt(core, &account, from).await.map_err(RegisterError::TooOften)?;
+    attempt(core, &account(&draft.email), from).await.map_err(RegisterError::TooOften)?;
     let user = create_user(core, draft, Role::Customer).await?;
     let token = issue(core, &user)?;
     Ok((user, token))
@@ -97,7 +96,7 @@ pub async fn login(
 ) -> Result<(User, Issued), LoginError> {
     // What cannot be an address is looked for in vain all the same: nothing may tell the cases apart.
     let email_key = model::email_key(email).unwrap_or_default();
-    let account = account(&email_key);
+    let account = account(email);
     attempt(core, &account, from).await.map_err(LoginError::TooOften)?;
     let known = {
         let mut connection = core.infra.db.read().await?;
@@ -118,8 +117,9 @@ pub async fn login(
 }
 
 /// The name under which attempts on an account are counted, which does not tell its address.
-fn account(email_key: &str) -> String {
-    let digest = digest(&SHA256, email_key.as_bytes());
+fn account(email: &str) -> String {
+    let key = model::email_key(email).unwrap_or_else(|_| email.to_owned());
+    let digest = digest(&SHA256, key.as_bytes());
     digest.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -36,17 +37,27 @@ pub async fn user_count(core: &Core) -> Result<i64, Error> {
 }
 
 /// Ready once the user has no longer the role that the token says, or is no more.
-pub async fn until_revoked(core: &Core, user: SignedIn) {
-    while let Ok(changes) = core.changes_after(None).await {
-        let mut changes = std::pin::pin!(changes);
-        while let Some(Ok(change)) = changes.next().await {
-            let role = change.after.as_ref().and_then(|after| after.get("role")?.as_str());
-            if change.entity == Entity::User && change.entity_id == Some(user.id.0) && role != Some(user.role.as_str())
-            {
-                return;
+pub async fn until_revoked(core: &Arc<Core>, user: SignedIn) {
+    while let Err(error) = watch(core, user).await {
+        // Whatever happens meanwhile is looked at first when it works again.
+        tracing::debug!(%error, "nothing is known of a user's role");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn watch(core: &Arc<Core>, user: SignedIn) -> Result<(), Error> {
+    let mut changes = std::pin::pin!(core.changes_after(None).await?);
+    loop {
+        // Also at first: the token may be older than the last change.
+        let now = users_by_ids(core, &[user.id]).await?;
+        if now.get(&user.id).is_none_or(|now| now.role != user.role) {
+            return Ok(());
+        }
+        loop {
+            let change = changes.next().await.ok_or(Error::Busy)??;
+            if change.entity == Entity::User && change.entity_id.is_none_or(|id| id == user.id.0) {
+                break;
             }
         }
     }
-    // Nothing can be known for now; the token's own end is near.
-    std::future::pending::<()>().await;
 }

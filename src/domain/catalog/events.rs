@@ -1,6 +1,7 @@
 //! What happens to products, as somebody may see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt};
@@ -13,6 +14,9 @@ use crate::domain::catalog::queries;
 use crate::domain::changes::{Entity, Logged, Place};
 use crate::domain::error::Error;
 use crate::domain::ids::ProductId;
+
+/// The rest after the categories could not be read.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What happened to a product. What comes first says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,8 +82,13 @@ impl EventFilter {
     async fn seen(&self, core: &Arc<Core>, change: &Logged) -> Option<ProductEvent> {
         let id = change.entity_id.filter(|_| change.entity == Entity::Product)?;
         let tree = match self.filter.depends_on_categories() {
-            // Without the tree nothing can be said of its categories; it is asked for again with the next change.
-            true => queries::categories(core).await.ok()?,
+            true => loop {
+                match queries::categories(core).await {
+                    Ok(tree) => break tree,
+                    // Nothing can be said without the tree, and no event may be lost.
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            },
             false => Arc::default(),
         };
         let before = self.visible(change.before.as_ref());

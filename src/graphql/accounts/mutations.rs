@@ -96,7 +96,7 @@ pub struct AccountMutations;
 #[Object]
 impl AccountMutations {
     /// Opens an account and signs in.
-    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
+    #[graphql(directive = cost::apply("100".to_owned()), directive = credentials::apply())]
     async fn register(
         &self,
         ctx: &Context<'_>,
@@ -119,7 +119,7 @@ impl AccountMutations {
     }
 
     /// Signs in.
-    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
+    #[graphql(directive = cost::apply("100".to_owned()), directive = credentials::apply())]
     async fn login(
         &self,
         ctx: &Context<'_>,

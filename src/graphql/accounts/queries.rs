@@ -29,7 +29,7 @@ impl AccountQueries {
     }
 
     /// All users, the newest first. For administrators.
-    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     async fn users(
         &self,
         ctx: &Context<'_>,

@@ -13,7 +13,7 @@ use crate::domain::page::PageArguments;
 use crate::graphql::catalog::inputs::{ProductFilter, ProductKey, ProductSort};
 use crate::graphql::catalog::types::{Category, Product, ProductConnection};
 use crate::graphql::context::OfRequest;
-use crate::graphql::directives::{list_size, names};
+use crate::graphql::directives::{cost, list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id;
 
@@ -26,6 +26,7 @@ pub struct CatalogQueries;
 #[Object]
 impl CatalogQueries {
     /// The product with this key; null if there is none, or none for this viewer.
+    #[graphql(directive = cost::apply("2".to_owned()))]
     async fn product(
         &self,
         ctx: &Context<'_>,
@@ -37,7 +38,7 @@ impl CatalogQueries {
     }
 
     /// Products. Cached by what the arguments mean, and never older than the last change.
-    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,
@@ -83,6 +84,7 @@ impl CatalogQueries {
     ) -> Result<Option<Vec<Category>>> {
         let parent = parent.map(|id| id::category("parent", &id)).transpose()?;
         let tree = queries::categories(&ctx.request().core).await?;
+        ctx.request().count_items(tree.children(parent).count())?;
         Ok(Some(tree.children(parent).map(|category| Category::new(category, &tree)).collect()))
     }
 }

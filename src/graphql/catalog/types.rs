@@ -399,8 +399,9 @@ impl Category {
 
     /// The categories right below it.
     #[graphql(directive = list_size::apply(Some(10), None, None, None))]
-    async fn children(&self) -> Vec<Self> {
-        self.tree.children(Some(self.key)).map(|child| Self::new(child, &self.tree)).collect()
+    async fn children(&self, ctx: &Context<'_>) -> Result<Option<Vec<Self>>> {
+        ctx.request().count_items(self.tree.children(Some(self.key)).count())?;
+        Ok(Some(self.tree.children(Some(self.key)).map(|child| Self::new(child, &self.tree)).collect()))
     }
 
     /// The names from the top down to this one.
@@ -409,7 +410,7 @@ impl Category {
     }
 
     /// The products in it and below it.
-    #[graphql(directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
     #[expect(clippy::too_many_arguments, reason = "they are the field's arguments")]
     async fn products(
         &self,

@@ -12,12 +12,11 @@ use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Oper
 use crate::config::Limits;
 use crate::graphql::facts::Facts;
 use crate::transport::refusal::{Code, Refusal};
-use crate::transport::shape::{Estimate, Shape, shape};
+use crate::transport::shape::{Estimate, Shape, fill_empty, shape};
 
 /// What was found of an operation that may run.
 pub struct Admitted {
     pub kind: OperationType,
-    pub introspects: bool,
     pub shape: Shape,
     pub estimate: Estimate,
     /// Selections that were looked at, for those who doubt that it is linear.
@@ -31,14 +30,15 @@ pub struct Admitted {
 pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Admitted, Refusal> {
     variables::measure(&request.variables, limits)?;
     scan::scan(&request.query, limits)?;
-    let document = parse_query(&request.query).map_err(|error| {
+    let mut document = parse_query(&request.query).map_err(|error| {
         let text = error.to_string();
         let line: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         Refusal::new(Code::ParseFailed, line.join(" "))
     })?;
-    let walked = walk::walk(&document, facts, limits)?;
+    let steps = walk::walk(&document, facts, limits)?;
     let operation = choose(&document, request.operation_name.as_deref())?;
     variables::check(operation, &request.variables, facts)?;
+    variables::complete(operation, &mut request.variables);
     let (shape, estimate) = shape(operation, &document, &request.variables, facts)?;
     if estimate.cost > limits.max_cost {
         let message = format!("it costs {}, and may cost {}; ask for less", estimate.cost, limits.max_cost);
@@ -50,8 +50,9 @@ pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Ad
         return Err(Refusal::new(Code::CostTooHigh, message));
     }
     let kind = operation.ty;
+    fill_empty(&mut document);
     request.set_parsed_query(document);
-    Ok(Admitted { kind, introspects: walked.introspects, shape, estimate, steps: walked.steps })
+    Ok(Admitted { kind, shape, estimate, steps })
 }
 
 fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {

@@ -32,7 +32,9 @@ pub fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
                 depth = depth.saturating_sub(1);
                 (1, true)
             }
-            byte if is_of_a_word(byte) => (run(bytes, at, is_of_a_word), true),
+            b'.' if bytes.get(at..at + 3) == Some(b"...") => (3, true),
+            byte if byte == b'-' || byte.is_ascii_digit() => (number(bytes, at), true),
+            byte if is_of_a_name(byte) => (run(bytes, at, is_of_a_name), true),
             _ => (1, true),
         };
         at += length;
@@ -44,9 +46,21 @@ pub fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Of a name or a number.
-fn is_of_a_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.')
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The bytes of the number that begins here. A sign is part of it at its start and after `e`.
+fn number(bytes: &[u8], from: usize) -> usize {
+    let mut length = 1;
+    let mut before = bytes.get(from).copied().unwrap_or_default();
+    while let Some(&byte) = bytes.get(from + length)
+        && (is_of_a_name(byte) || byte == b'.' || (matches!(byte, b'+' | b'-') && matches!(before, b'e' | b'E')))
+    {
+        before = byte;
+        length += 1;
+    }
+    length
 }
 
 /// How many bytes from here are like this; at least one.

@@ -60,6 +60,15 @@ pub fn check(operation: &OperationDefinition, variables: &Variables, facts: &Fac
     Ok(())
 }
 
+/// Puts the default where a variable is not given: async-graphql 7 forgets it in the conditions of `@skip` and `@include`.
+pub fn complete(operation: &OperationDefinition, variables: &mut Variables) {
+    for definition in &operation.variable_definitions {
+        if let Some(default) = &definition.node.default_value {
+            variables.entry(definition.node.name.node.clone()).or_insert_with(|| default.node.clone());
+        }
+    }
+}
+
 /// What is wrong, and where: the innermost step first.
 struct Wrong {
     path: Vec<String>,

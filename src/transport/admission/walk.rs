@@ -21,11 +21,11 @@ const LISTS: [&str; 9] =
     ["args", "directives", "enumValues", "fields", "inputFields", "interfaces", "locations", "possibleTypes", "types"];
 const MAX_LISTS: usize = 20;
 
-/// Refuses a document that is too large once its fragments are in place.
+/// Refuses a document that is too large once its fragments are in place. Returns how many selections were looked at.
 ///
 /// # Errors
 /// What to do.
-pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Result<Walked, Refusal> {
+pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Result<usize, Refusal> {
     let too_large = |what: &str, most: usize| {
         let message = format!("the document has more than {most} {what}; use fewer");
         Err(Refusal::new(Code::QueryTooLarge, message))
@@ -39,13 +39,18 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Re
     }
     let mut walk = Walk { document, facts, limits, fragments: HashMap::new(), steps: 0 };
     let mut fields = 0_usize;
-    let mut introspects = false;
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let mut size = walk.selections(&operation.selection_set.node)?;
         size.directives = size.directives.saturating_add(walk.directives(&operation.directives)?);
         for variable in &operation.variable_definitions {
             size.directives = size.directives.saturating_add(variable.node.directives.len());
+        }
+        // async-graphql 7 looks for the field of a subscription only where it stands.
+        let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
+        if operation.ty == OperationType::Subscription && !operation.selection_set.node.items.iter().all(is_field) {
+            let message = "put the field of the subscription into the operation itself, not into a fragment";
+            return Err(Refusal::new(Code::ValidationFailed, message));
         }
         let (what, roots) = match operation.ty {
             OperationType::Query => ("fields at the top of a query", limits.max_root_fields),
@@ -77,7 +82,6 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Re
             return Err(Refusal::new(Code::QueryTooDeep, message));
         }
         fields = fields.saturating_add(size.fields);
-        introspects |= size.introspection_depth > 0;
     }
     // Also those that nothing spreads: they are validated all the same.
     for name in document.fragments.keys() {
@@ -86,15 +90,7 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Re
     if fields > limits.max_fields {
         return too_large("fields, with its fragments in place", limits.max_fields);
     }
-    Ok(Walked { introspects, steps: walk.steps })
-}
-
-/// What the walk found.
-pub struct Walked {
-    /// Some operation asks for the schema.
-    pub introspects: bool,
-    /// Selections looked at.
-    pub steps: usize,
+    Ok(walk.steps)
 }
 
 /// What a selection amounts to with its fragments in place.

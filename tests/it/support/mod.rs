@@ -30,8 +30,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub core: Arc<Core>,
     key: Arc<SigningKey>,
-    /// True ends it.
-    pub stop: watch::Sender<bool>,
+    /// The server ends with it.
+    _stop: watch::Sender<bool>,
     http: reqwest::Client,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
@@ -76,11 +76,11 @@ impl TestServer {
         let connections = settings.max_connections;
         let schema = build(graphql::builder().data(ServiceInfo::new(&settings))).finish();
         let app = App::new(Arc::clone(&core), schema, settings, true, stopped.clone()).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
         tokio::spawn(transport::serve(router, listener, connections, stopped, Duration::ZERO));
-        Self { address, core, key, stop, http: reqwest::Client::new(), database }
+        Self { address, core, key, _stop: stop, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.
