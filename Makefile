@@ -5,7 +5,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(wildcard web/graphiql/*) web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
 
-.PHONY: run test build lint it clients attack schema web setup setup-test fmt clean
+.PHONY: run test build lint it clients attack fuzz schema web setup setup-test fmt clean
 
 ## Serves GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -23,6 +23,19 @@ it: clients
 ## Every attack on a server of its own, and what an honest client notices of it
 attack: build
 	node tests/attacks/attack.mjs $(BINARY) $(ARGS)
+
+FUZZ_SECONDS ?= 300
+FUZZED = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+HOST = $(shell rustc --print host-tuple)
+
+## Five minutes of whatever a fuzzer thinks of, at the front door; needs a C++ compiler
+fuzz:
+	RUSTFLAGS="$(FUZZED)" $(CARGO) build --release --manifest-path fuzz/Cargo.toml --target $(HOST) \
+		--target-dir $(TARGET)/fuzz
+	mkdir -p fuzz/corpus/door
+	cd fuzz && $(abspath $(TARGET)/fuzz/$(HOST)/release/door) corpus/door seeds/door \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=16500 -timeout=5 -rss_limit_mb=2048 -print_final_stats=1
 
 ## The clients that the tests run the server with
 clients: tests/clients/node_modules/.package-lock.json

@@ -88,8 +88,8 @@ pub struct Settings {
     pub body_limit: u32,
     #[command(flatten)]
     pub limits: Limits,
-    /// What one user, or one address of a stranger, may spend: `40000/20s` is 40000 of cost, restored in 20 s; or `off`
-    #[arg(long, env, global = true, default_value = "40000/20s")]
+    /// What one user, or one address of a stranger, may spend: `200000/20s` is 200000 of cost, restored in 20 s; or `off`
+    #[arg(long, env, global = true, default_value = "200000/20s")]
     pub rate_limit: RateLimit,
     /// Attempts to sign in or to register, for one account; sign-ins that succeed do not count
     #[arg(long, env, global = true, default_value = "10/5m")]

@@ -308,3 +308,45 @@ fn default_code(message: &str, refused: bool) -> &'static str {
         _ => "BAD_USER_INPUT",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ApiError;
+    use crate::domain::error::Error;
+
+    /// What a client must never read.
+    const SECRET: &str = "connect to db.internal:5432 as shop failed: SELECT password_hash FROM users at /srv/app";
+
+    #[test]
+    fn no_cause_reaches_a_client() {
+        let cause = || anyhow::anyhow!(SECRET).context("and why");
+        let shown: Vec<(String, String)> = [
+            Error::Unauthenticated,
+            Error::Forbidden("STAFF"),
+            Error::bad_input(&["input", "name"], "must be shorter"),
+            Error::TooMuch,
+            Error::CursorExpired,
+            Error::Busy,
+            Error::Timeout,
+            Error::Conflict,
+            Error::unavailable(cause()),
+            Error::internal(cause()),
+            diesel::result::Error::QueryBuilderError(SECRET.into()).into(),
+            diesel::result::Error::RollbackTransaction.into(),
+            serde_json::from_str::<i32>(SECRET).map_err(Error::internal).unwrap_err(),
+        ]
+        .into_iter()
+        .map(|error| {
+            let ApiError { code, message, .. } = error.into();
+            (code.to_owned(), message)
+        })
+        .collect();
+        for (code, message) in &shown {
+            assert!(code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{code}");
+            for word in ["db.internal", "5432", "SELECT", "password", "/srv", "expected value"] {
+                assert!(!message.contains(word), "{message}");
+            }
+        }
+        assert_eq!(shown.len(), 13);
+    }
+}

@@ -80,7 +80,7 @@ pub async fn enter(
     if infra.limiter.is_exhausted(infra.budgets.requests, &subject) {
         return Err(Refusal::new(Code::RateLimited, "the budget is spent; try again in a moment"));
     }
-    let admitted = match admit(&mut request, &app.facts, &app.settings.limits) {
+    let admitted = match admit(&mut request, &app.facts, &app.settings.limits, &mut 0) {
         Ok(admitted) => admitted,
         Err(refused) => {
             // Looking at it was work, too.

@@ -95,6 +95,7 @@ pub fn shape(
     document: &ExecutableDocument,
     variables: &Variables,
     facts: &Facts,
+    steps: &mut usize,
 ) -> Result<(Shape, Estimate), Refusal> {
     let root = match operation.ty {
         OperationType::Query => "Query",
@@ -102,7 +103,7 @@ pub fn shape(
         OperationType::Subscription => "Subscription",
     };
     let mut shape = Shape::default();
-    let draw = Draw { document, variables, facts };
+    let mut draw = Draw { document, variables, facts, steps };
     let mut estimate = draw.selections(&mut shape, &operation.selection_set.node, root, None)?;
     estimate.cost = estimate.cost.max(1);
     Ok((shape, estimate))
@@ -112,12 +113,13 @@ struct Draw<'a> {
     document: &'a ExecutableDocument,
     variables: &'a Variables,
     facts: &'a Facts,
+    steps: &'a mut usize,
 }
 
 impl Draw<'_> {
     /// Adds a selection on a type to the shape. `page` says how long some of its lists are.
     fn selections(
-        &self,
+        &mut self,
         shape: &mut Shape,
         selections: &SelectionSet,
         of: &str,
@@ -125,6 +127,7 @@ impl Draw<'_> {
     ) -> Result<Estimate, Refusal> {
         let mut estimate = Estimate::default();
         for selection in &selections.items {
+            *self.steps += 1;
             let one = match &selection.node {
                 Selection::Field(field) => self.field(shape, &field.node, of, page)?,
                 Selection::InlineFragment(fragment) => {
@@ -149,7 +152,7 @@ impl Draw<'_> {
     }
 
     fn field(
-        &self,
+        &mut self,
         shape: &mut Shape,
         field: &Field,
         of: &str,

@@ -103,6 +103,7 @@ fn the_top_level_has_what_convention_expects_and_no_more() {
         "benches",
         "deploy",
         "diesel.toml",
+        "fuzz",
         "migrations",
         "schema.graphql",
         "src",

@@ -44,3 +44,9 @@ async fn apollo_persists_its_queries() {
     let server = TestServer::start().await;
     every_check_holds("persisted.mjs", &server.anonymous()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_read_the_schema_by_introspection() {
+    let server = TestServer::start().await;
+    every_check_holds("introspection.mjs", &server.anonymous()).await;
+}

@@ -19,15 +19,14 @@ pub struct Admitted {
     pub kind: OperationType,
     pub shape: Shape,
     pub estimate: Estimate,
-    /// Selections that were looked at, for those who doubt that it is linear.
-    pub steps: usize,
 }
 
-/// Looks at a request, and parses its document into it.
+/// Looks at a request, and parses its document into it. `steps` counts what was looked at, for those who doubt that it is
+/// linear in the document.
 ///
 /// # Errors
 /// What is too much, or wrong, and what to do.
-pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Admitted, Refusal> {
+pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits, steps: &mut usize) -> Result<Admitted, Refusal> {
     variables::measure(&request.variables, limits)?;
     scan::scan(&request.query, limits)?;
     let mut document = parse_query(&request.query).map_err(|error| {
@@ -35,11 +34,11 @@ pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Ad
         let line: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         Refusal::new(Code::ParseFailed, line.join(" "))
     })?;
-    let steps = walk::walk(&document, facts, limits)?;
+    walk::walk(&document, facts, limits, steps)?;
     let operation = choose(&document, request.operation_name.as_deref())?;
     variables::check(operation, &request.variables, facts)?;
     variables::complete(operation, &mut request.variables);
-    let (shape, estimate) = shape(operation, &document, &request.variables, facts)?;
+    let (shape, estimate) = shape(operation, &document, &request.variables, facts, steps)?;
     if estimate.cost > limits.max_cost {
         let message = format!("it costs {}, and may cost {}; ask for less", estimate.cost, limits.max_cost);
         return Err(Refusal::new(Code::CostTooHigh, message));
@@ -52,7 +51,7 @@ pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits) -> Result<Ad
     let kind = operation.ty;
     fill_empty(&mut document);
     request.set_parsed_query(document);
-    Ok(Admitted { kind, shape, estimate, steps })
+    Ok(Admitted { kind, shape, estimate })
 }
 
 fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
@@ -65,4 +64,39 @@ fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'
         let message = "the document has several operations, or none of that name; name one in `operationName`";
         Refusal::new(Code::OperationUnclear, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::Request;
+
+    use super::admit;
+    use crate::config::Settings;
+    use crate::graphql::facts::Facts;
+
+    #[test]
+    fn no_document_makes_the_walks_look_at_much() {
+        let (facts, settings) = (Facts::read().unwrap(), Settings::from_flags(&[]).unwrap());
+        let doubling = |count: usize, times: usize| {
+            let spreads = |n: usize| format!("...f{} ", n + 1).repeat(times);
+            let parts: String = (0..count).map(|n| format!("fragment f{n} on Query {{ {} }} ", spreads(n))).collect();
+            format!("{{ ...f0 }} {parts} fragment f{count} on Query {{ __typename }}")
+        };
+        let spreads = "...g ".repeat(36);
+        let wide: String = (0..49).map(|n| format!("fragment f{n} on Query {{ {spreads} }} ")).collect();
+        let wide = format!("{{ ...f0 ...f48 }} {wide} fragment g on Query {{ __typename }}");
+        for document in [
+            doubling(30, 2),
+            doubling(49, 2),
+            doubling(12, 4),
+            wide,
+            format!("{{ service {{ {} }} }}", "version ".repeat(1_990)),
+            format!("{{ {} }}", "{ a ".repeat(30) + &"}".repeat(30)),
+            "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }".to_owned(),
+        ] {
+            let mut steps = 0;
+            let _ = admit(&mut Request::new(&document), &facts, &settings.limits, &mut steps);
+            assert!(steps <= 10_000, "{steps} steps: {document}");
+        }
+    }
 }

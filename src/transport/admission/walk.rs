@@ -21,11 +21,11 @@ const LISTS: [&str; 9] =
     ["args", "directives", "enumValues", "fields", "inputFields", "interfaces", "locations", "possibleTypes", "types"];
 const MAX_LISTS: usize = 20;
 
-/// Refuses a document that is too large once its fragments are in place. Returns how many selections were looked at.
+/// Refuses a document that is too large once its fragments are in place. `steps` counts the selections that were looked at.
 ///
 /// # Errors
 /// What to do.
-pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Result<usize, Refusal> {
+pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits, steps: &mut usize) -> Result<(), Refusal> {
     let too_large = |what: &str, most: usize| {
         let message = format!("the document has more than {most} {what}; use fewer");
         Err(Refusal::new(Code::QueryTooLarge, message))
@@ -37,7 +37,7 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Re
     if operations > limits.max_operations {
         return too_large("operations", limits.max_operations);
     }
-    let mut walk = Walk { document, facts, limits, fragments: HashMap::new(), steps: 0 };
+    let mut walk = Walk { document, facts, limits, fragments: HashMap::new(), steps };
     let mut fields = 0_usize;
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
@@ -90,7 +90,7 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits) -> Re
     if fields > limits.max_fields {
         return too_large("fields, with its fragments in place", limits.max_fields);
     }
-    Ok(walk.steps)
+    Ok(())
 }
 
 /// What a selection amounts to with its fragments in place.
@@ -142,14 +142,14 @@ struct Walk<'a> {
     limits: &'a Limits,
     /// The size of each fragment that was measured; `None` while it is.
     fragments: HashMap<&'a Name, Option<Size>>,
-    steps: usize,
+    steps: &'a mut usize,
 }
 
 impl<'a> Walk<'a> {
     fn selections(&mut self, selections: &'a SelectionSet) -> Result<Size, Refusal> {
         let mut size = Size::default();
         for selection in &selections.items {
-            self.steps += 1;
+            *self.steps += 1;
             let directives = self.directives(selection.node.directives())?;
             let mut one = match &selection.node {
                 Selection::Field(field) => {
