@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_graphql::Response as GraphqlResponse;
 use async_graphql::parser::types::OperationType;
-use async_graphql::{Response as GraphqlResponse, Value as GraphqlValue};
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request};
@@ -397,7 +397,7 @@ impl Socket {
                 }
             };
             // Nothing was watched so far: the document or an argument of it is at fault.
-            if std::mem::take(&mut is_first) && response.data == GraphqlValue::Null && !response.errors.is_empty() {
+            if std::mem::take(&mut is_first) && response.errors.iter().any(|error| error.path.len() <= 1) {
                 self.count(false);
                 return self.fail(id, wanted, &self.errors(&response, was_refused(&response))).await;
             }

@@ -194,3 +194,36 @@ async fn too_many_wrong_passwords_are_delayed_whether_the_account_exists_or_not(
     assert!(keys.iter().any(|key| key.contains("logins")), "{keys:?}");
     assert!(!keys.iter().any(|key| key.contains("ada")), "{keys:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_try_many_accounts() {
+    let server = TestServer::start_with(&["--login-address-limit", "4/1h"]).await;
+    let mut codes = Vec::new();
+    for n in 0..6 {
+        let variables = json!({ "email": format!("user{n}@example.com"), "password": "a wrong password" });
+        codes.push(server.anonymous().data(LOGIN, variables).await["login"]["errors"][0]["code"].clone());
+    }
+    let (tried, delayed) = codes.split_at(4);
+    assert!(tried.iter().all(|code| code == "INVALID_CREDENTIALS"), "{tried:?}");
+    assert!(delayed.iter().all(|code| code == "LOGIN_DELAYED"), "{delayed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_trusted_proxy_may_say_who_asks() {
+    let spent = async |flags: &[&str]| {
+        let server = TestServer::start_with(&[&["--rate-limit", "5/1h"], flags].concat()).await;
+        let client = server.anonymous();
+        let mut refused = 0;
+        for n in 0..20 {
+            let request = client.http.post(&client.url).header("x-forwarded-for", format!("2001:db8::{n}"));
+            let response = request.json(&json!({ "query": CHEAP })).send().await.unwrap();
+            refused += usize::from(response.status() == 429);
+        }
+        let elsewhere = client.http.post(&client.url).header("x-forwarded-for", "2001:db8:1::1");
+        let elsewhere = elsewhere.json(&json!({ "query": CHEAP })).send().await.unwrap();
+        (refused, elsewhere.status().as_u16())
+    };
+    // All 20 are of one network, and one subject; who writes the header is nobody's business but a proxy's.
+    assert_eq!(spent(&["--trusted-proxies", "127.0.0.1"]).await, (15, 200));
+    assert_eq!(spent(&[]).await, (15, 429));
+}

@@ -252,18 +252,21 @@ async fn told_to_stop_a_server_answers_what_it_owes_and_tells_its_sockets() {
     // The row is locked by somebody else, so that both mutations are under way when the signal comes.
     let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
+    // A connection of its own: in a transaction PostgreSQL shows who is connected as it was at its beginning.
+    let (watcher, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
     client.batch_execute("BEGIN; SELECT * FROM products WHERE sku = 'HELD' FOR UPDATE").await.unwrap();
     let adjust = "mutation { adjustStock(by: { sku: \"HELD\" }, delta: 1) { product { stock { available } } } }";
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN
+        (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    let wait = async || watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0);
     busy.ask("m", adjust).await;
+    eventually("the first waits for the row", async || wait().await == 1).await;
     let posted = tokio::spawn({
         let staff = staff.clone();
         async move { staff.data(adjust, json!({})).await }
     });
-    eventually("both wait for the row", async || {
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
-        client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) >= 2
-    })
-    .await;
+    eventually("the second waits, too", async || wait().await == 2).await;
     let told = Instant::now();
     server.signal("TERM");
     for socket in &mut open {

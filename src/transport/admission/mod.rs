@@ -79,12 +79,13 @@ mod tests {
         let (facts, settings) = (Facts::read().unwrap(), Settings::from_flags(&[]).unwrap());
         let doubling = |count: usize, times: usize| {
             let spreads = |n: usize| format!("...f{} ", n + 1).repeat(times);
-            let parts: String = (0..count).map(|n| format!("fragment f{n} on Query {{ {} }} ", spreads(n))).collect();
+            let parts: Vec<_> = (0..count).map(|n| format!("fragment f{n} on Query {{ {} }}", spreads(n))).collect();
+            let parts = parts.join(" ");
             format!("{{ ...f0 }} {parts} fragment f{count} on Query {{ __typename }}")
         };
         let spreads = "...g ".repeat(36);
-        let wide: String = (0..49).map(|n| format!("fragment f{n} on Query {{ {spreads} }} ")).collect();
-        let wide = format!("{{ ...f0 ...f48 }} {wide} fragment g on Query {{ __typename }}");
+        let wide: Vec<_> = (0..49).map(|n| format!("fragment f{n} on Query {{ {spreads} }}")).collect();
+        let wide = format!("{{ ...f0 ...f48 }} {} fragment g on Query {{ __typename }}", wide.join(" "));
         for document in [
             doubling(30, 2),
             doubling(49, 2),
