@@ -141,17 +141,8 @@ impl RateLimiter {
     pub async fn spend(&self, budget: Budget, subject: &str, cost: u64) -> Option<Spent> {
         let RateLimit::Of { burst, restored_in } = budget.limit else { return None };
         let rate = Rate::new(burst, restored_in);
-        let Added { granted, debt, micros } = self.add(budget, rate, subject, rate.price(cost)).await;
-        let retry_after = if granted { 0 } else { debt.saturating_add_signed(micros).saturating_sub(rate.whole) };
-        Some(Spent {
-            granted,
-            available: rate.amount(rate.whole.saturating_sub(debt)),
-            burst,
-            restored_per_second: rate.per_second(),
-            window: restored_in,
-            restored_in: Duration::from_micros(debt),
-            retry_after: Duration::from_micros(retry_after),
-        })
+        let added = self.add(budget, rate, subject, rate.price(cost)).await;
+        Some(rate.told(&added))
     }
 
     /// Gives back what was spent and not used.
@@ -164,12 +155,13 @@ impl RateLimiter {
         }
     }
 
-    /// Whether the subject has nothing left, as far as is known here: a hint that costs nothing.
-    pub fn is_exhausted(&self, budget: Budget, subject: &str) -> bool {
-        let RateLimit::Of { burst, restored_in } = budget.limit else { return false };
-        let debt = self.local.get(&key(budget, subject)).map_or(0, |until| until.saturating_sub(self.now()));
+    /// What a subject is told that has nothing left, as far as is known here: a hint that costs nothing.
+    pub fn exhausted(&self, budget: Budget, subject: &str) -> Option<Spent> {
+        let RateLimit::Of { burst, restored_in } = budget.limit else { return None };
+        let debt = self.local.get(&key(budget, subject))?.saturating_sub(self.now());
         let rate = Rate::new(burst, restored_in);
-        debt.saturating_add_signed(rate.price(1)) > rate.whole
+        let added = Added { granted: false, debt, micros: rate.price(1) };
+        (debt.saturating_add_signed(added.micros) > rate.whole).then(|| rate.told(&added))
     }
 
     /// Adds to the subject's debt, if that stays within the budget.
@@ -251,6 +243,21 @@ impl Rate {
     fn price(self, amount: u64) -> i64 {
         let micros = (u128::from(amount) * u128::from(self.whole)).div_ceil(u128::from(self.burst));
         u64::try_from(micros).unwrap_or(u64::MAX).min(MAX_PRICE).cast_signed()
+    }
+
+    /// What became of a debt, in the budget's own measure.
+    fn told(self, added: &Added) -> Spent {
+        let Added { granted, debt, micros } = *added;
+        let missing = debt.saturating_add_signed(micros).saturating_sub(self.whole);
+        Spent {
+            granted,
+            available: self.amount(self.whole.saturating_sub(debt)),
+            burst: self.burst,
+            restored_per_second: self.per_second(),
+            window: Duration::from_micros(self.whole),
+            restored_in: Duration::from_micros(debt),
+            retry_after: Duration::from_micros(if granted { 0 } else { missing }),
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "it is for people")]

@@ -71,15 +71,15 @@ pub async fn enter(
         let message = "`query` is missing; send a JSON object with the document in `query`";
         return Err(Refusal::new(Code::BadRequest, message));
     }
-    let unknown = app.persisted.resolve(&mut request, id, app.core.infra.redis.as_deref()).await?;
     let infra = &app.core.infra;
     let subject = match asker.viewer() {
         Viewer::User(user) => user.id.0.to_string(),
         Viewer::Anonymous => asker.subject(),
     };
-    if infra.limiter.is_exhausted(infra.budgets.requests, &subject) {
-        return Err(Refusal::new(Code::RateLimited, "the budget is spent; try again in a moment"));
+    if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
+        return Err(over_budget(spent));
     }
+    let unknown = app.persisted.resolve(&mut request, id, infra.redis.as_deref()).await?;
     let admitted = match admit(&mut request, &app.facts, &app.settings.limits, &mut 0) {
         Ok(admitted) => admitted,
         Err(refused) => {
@@ -106,20 +106,18 @@ pub async fn enter(
         return Err(Refusal::new(Code::IntrospectionDisabled, message));
     }
     let spent = infra.limiter.spend(infra.budgets.requests, &subject, estimate.cost).await;
-    if let Some(Spent { granted: false, burst, .. }) = spent
-        && estimate.cost > burst
-    {
-        let message = format!("it costs {}, and nobody may spend more than {burst}; ask for less", estimate.cost);
-        return Err(Refusal::new(Code::CostTooHigh, message));
-    }
-    if let Some(Spent { granted: false, retry_after, .. }) = spent {
-        let message = format!("the budget is spent; try again in {} s", seconds(retry_after));
-        return Err(Refusal { spent: spent.map(Box::new), ..Refusal::new(Code::RateLimited, message) });
+    match spent {
+        Some(Spent { granted: false, burst, .. }) if estimate.cost > burst => {
+            let message = format!("it costs {}, and nobody may spend more than {burst}; ask for less", estimate.cost);
+            return Err(Refusal::new(Code::CostTooHigh, message));
+        }
+        Some(spent) if !spent.granted => return Err(over_budget(spent)),
+        _ => {}
     }
     asker.spent = spent;
     if kind == OperationType::Subscription {
         // Whatever happens from now on is told, also what happens before the stream begins.
-        let version = app.core.gate.version().await;
+        let version = app.core.gate.latest().await;
         asker.since = Some(version.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?);
     }
     let viewer = *asker.viewer();
@@ -131,6 +129,11 @@ pub async fn enter(
     }
     let request = request.data(context);
     Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, unknown, subject })
+}
+
+fn over_budget(spent: Spent) -> Refusal {
+    let message = format!("the budget is spent; try again in {} s", seconds(spent.retry_after));
+    Refusal { spent: Some(Box::new(spent)), ..Refusal::new(Code::RateLimited, message) }
 }
 
 /// Whole seconds, at least one: what `Retry-After` can say.
@@ -228,12 +231,13 @@ impl Watching {
             shape.repair(&mut response.data, &response.errors);
         }
         let spent = infra.limiter.spend(infra.budgets.requests, subject, shape.cost(&response.data)).await;
-        if spent.is_some_and(|spent| !spent.granted) {
-            self.ended = true;
-            let message = "the budget is spent; subscribe again later, after the last event";
-            return Some(Err(Refusal { spent: spent.map(Box::new), ..Refusal::new(Code::RateLimited, message) }));
+        match spent {
+            Some(spent) if !spent.granted => {
+                self.ended = true;
+                Some(Err(over_budget(spent)))
+            }
+            _ => Some(Ok(response)),
         }
-        Some(Ok(response))
     }
 }
 

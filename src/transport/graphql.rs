@@ -40,6 +40,8 @@ use crate::transport::{csrf, sse, websocket};
 
 /// Longest time for the bytes of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body of more bytes than this is large.
+const LARGE: usize = 8 * 1024;
 /// `GraphQL-Cost: report` asks for `extensions.cost` and `extensions.rateLimit`.
 const COST: HeaderName = HeaderName::from_static("graphql-cost");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
@@ -112,10 +114,16 @@ async fn answer(
         check_content(headers)?;
         read_body(body, app.settings.body_limit as usize).await?
     };
-    let (request, document_id) = read(body).await?;
+    // Large requests take turns, so that the small ones of others always find a free core.
+    let turn = match body.len() > LARGE {
+        true => app.large_requests.acquire().await.ok(),
+        false => None,
+    };
+    let (request, document_id) = read(body, app.persisted.trusts_documents()).await?;
     let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
     let audience = app.audience(asker.viewer());
     let mut entered = door::enter(app, request, document_id.as_deref(), asker, entrance).await?;
+    drop(turn);
     if entered.kind == OperationType::Subscription {
         return Ok(match sse::subscription(app, entered, audience, id.to_owned()) {
             Ok(response) => (response, "subscription", "streams"),
@@ -156,7 +164,7 @@ async fn answer(
 }
 
 /// The GraphQL request in a JSON body, and the id of a trusted document in it.
-async fn read(body: Bytes) -> Result<(async_graphql::Request, Option<String>), Refusal> {
+async fn read(body: Bytes, trusts_documents: bool) -> Result<(async_graphql::Request, Option<String>), Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Named {
@@ -172,8 +180,8 @@ async fn read(body: Bytes) -> Result<(async_graphql::Request, Option<String>), R
         Refusal::new(code, message)
     };
     let request = GraphQLRequest::<GraphQLRejection>::from_request(request, &()).await.map_err(refused)?.into_inner();
-    // Looked for where it can be: most requests bring their document.
-    let id = match request.query.is_empty() || body.windows(12).any(|window| window == b"\"documentId\"") {
+    // Most requests bring their document, and beside it an id matters only where documents are trusted.
+    let id = match request.query.is_empty() || trusts_documents {
         true => serde_json::from_slice::<Named>(&body).ok().and_then(|named| named.document_id),
         false => None,
     };

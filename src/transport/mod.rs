@@ -31,7 +31,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{any, get};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::CorsLayer;
@@ -54,6 +54,8 @@ pub struct App {
     pub is_private: bool,
     /// True once the server is to end.
     pub stop: watch::Receiver<bool>,
+    /// Turns of those who send much.
+    large_requests: Semaphore,
     facts: Facts,
     persisted: Persisted,
 }
@@ -69,7 +71,9 @@ impl App {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
-        Ok(Self { core, schema, settings, is_private, stop, facts, persisted })
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let large_requests = Semaphore::new(cores.saturating_sub(1).max(1));
+        Ok(Self { core, schema, settings, is_private, stop, large_requests, facts, persisted })
     }
 }
 

@@ -146,6 +146,11 @@ impl Persisted {
         Some(document)
     }
 
+    /// Whether ids of documents mean anything here.
+    pub fn trusts_documents(&self) -> bool {
+        self.mode != TrustedDocuments::Off
+    }
+
     fn trusted(&self, id: &str) -> Option<Arc<str>> {
         self.trusted.get(id.strip_prefix("sha256:").unwrap_or(id)).cloned()
     }

@@ -84,6 +84,15 @@ async fn whoever_spent_the_budget_is_told_when_it_is_there_again() {
     let (status, code) =
         client.refusal(&json!({ "query": "{ products(first: 100) { nodes { createdBy { id } } } }" })).await;
     assert_eq!((status, code.as_str()), (400, "COST_TOO_HIGH"));
+    // Whoever goes on regardless is told the same.
+    for _ in 0..60 {
+        let response = client.post(CHEAP, &json!({})).await;
+        if response.status() == 429 {
+            assert!(response.headers().contains_key("ratelimit") && response.headers().contains_key("retry-after"));
+            let body: Value = response.json().await.unwrap();
+            assert_eq!(body["errors"][0]["extensions"]["rateLimit"]["capacity"], 100);
+        }
+    }
     // Users have budgets of their own.
     let user = server.signed_in(stockroom::domain::accounts::Role::Customer).await;
     assert_eq!(user.post(CHEAP, &json!({})).await.status(), 200);
