@@ -34,6 +34,12 @@ async function attack(context, cases, must, width) {
   };
 }
 
+/** No attack: what as many requests cost an honest client that ask for next to nothing. */
+export function harmless(context) {
+  const cases = [of('a small query', document('{ __typename }'), ({ status }) => status === 200)];
+  return attack(context, cases, 'all are answered');
+}
+
 /** Values, one in the other, 33 to 100,000 deep. */
 export function deep(context) {
   const shapes = {
