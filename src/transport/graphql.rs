@@ -1,6 +1,6 @@
 //! `/graphql`: GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>).
 //!
-//! In order: method, Accept, credentials, content type, size, shape; then the [door](crate::transport::door), which every
+//! In order: method, Accept, credentials, content type, size, shape; then the [door], which every
 //! transport shares.
 
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! `graphql-transport-ws` over a WebSocket
 //! (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>): queries, mutations and subscriptions, each through
-//! the same [door](crate::transport::door) as over HTTP.
+//! the same [door] as over HTTP.
 //!
 //! What is sent waits in a bounded queue; operations wait for room in it, and a client who takes nothing for long is left.
 
