@@ -24,7 +24,7 @@ const ATTACKS = [
   { name: 'silent', run: 'silent', about: '2,000 connections that say nothing', fresh: 100 },
   { name: 'slow-body', run: 'slowBody', about: '500 bodies at one byte a second', quiet: 3000 },
   { name: 'slow-reader', run: 'slowReader', about: '200 clients that do not read', rounds: 1, growth: 200 },
-  { name: 'harmless', run: 'harmless', about: 'for comparison: nothing but { __typename }, 20 at once, ten times a second' },
+  { name: 'harmless', run: 'harmless', about: 'for comparison: small queries in bodies of all sizes, 20 at once, ten times a second' },
   { name: 'deep', run: 'deep', about: 'values 33 to 100,000 deep, 20 at once, ten times a second', growth: 48 },
   { name: 'fan-out', run: 'fanOut', about: 'fragments that spread each other, 20 at once, ten times a second', growth: 48 },
   { name: 'wide', run: 'wide', about: 'too many of everything, 20 at once, ten times a second', growth: 48 },

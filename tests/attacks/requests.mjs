@@ -34,9 +34,11 @@ async function attack(context, cases, must, width) {
   };
 }
 
-/** No attack: what as many requests cost an honest client that ask for next to nothing. */
+/** No attack: what as many requests, of the sizes that attacks have, cost an honest client when all is in order. */
 export function harmless(context) {
-  const cases = [of('a small query', document('{ __typename }'), ({ status }) => status === 200)];
+  const right = ({ status }) => status === 200;
+  const sized = (bytes) => JSON.stringify({ query: '{ __typename }', variables: { text: 'x'.repeat(bytes) } });
+  const cases = [0, 1000, 10_000, 30_000, 60_000, 120_000, 240_000].map((bytes) => of(`${bytes} bytes`, sized(bytes), right));
   return attack(context, cases, 'all are answered');
 }
 
