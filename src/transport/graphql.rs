@@ -114,16 +114,17 @@ async fn answer(
         check_content(headers)?;
         read_body(body, app.settings.body_limit as usize).await?
     };
-    // Large requests take turns, so that the small ones of others always find a free core.
-    let turn = match body.len() > LARGE {
-        true => app.large_requests.acquire().await.ok(),
-        false => None,
+    let (request, document_id) = {
+        // Large requests are read one after the other, so that the small ones of others always find a free core.
+        let _turn = match body.len() > LARGE {
+            true => app.large_requests.acquire().await.ok(),
+            false => None,
+        };
+        read(body, app.persisted.trusts_documents()).await?
     };
-    let (request, document_id) = read(body, app.persisted.trusts_documents()).await?;
     let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
     let audience = app.audience(asker.viewer());
     let mut entered = door::enter(app, request, document_id.as_deref(), asker, entrance).await?;
-    drop(turn);
     if entered.kind == OperationType::Subscription {
         return Ok(match sse::subscription(app, entered, audience, id.to_owned()) {
             Ok(response) => (response, "subscription", "streams"),

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 
+import { check } from './check.mjs';
+
 export const SUBSCRIPTION = `
   subscription($filter: ProductFilter, $types: [ProductEventType!], $after: String) {
     productEvents(filter: $filter, types: $types, after: $after) {
@@ -140,7 +142,7 @@ export async function live(shop, ...streams) {
 }
 
 /** Leads a product through its life, and gives the events that a live stream shows of it. */
-export async function lead(shop, stream) {
+async function lead(shop, stream) {
   // The next change is made only once the last one was seen, as `product` may be the product of now.
   const seen = (id, type) =>
     stream.find((event) => event.productId === id && event.type === type, `the event ${type}`);
@@ -156,7 +158,7 @@ export async function lead(shop, stream) {
 }
 
 /** Whether these are the events of a product that was led through its life. */
-export function assertLife(events) {
+function assertLife(events) {
   assert.deepEqual(events.map((event) => event.type), LIFE);
   assert.equal(new Set(events.map((event) => event.cursor)).size, LIFE.length, 'two events have the same cursor');
   for (const event of events) {
@@ -187,4 +189,22 @@ export async function upToNow(shop, stream) {
 /** What an event says that does not change with the product. */
 export function lasting({ cursor, type, at, productId, changedFields }) {
   return { cursor, type, at, productId, changedFields };
+}
+
+/** Checks that a client's streams show a product's life, whole and from its first event on. Gives the events. */
+export async function checkLife(shop, watch) {
+  let life = [];
+  await check('A subscription shows creation, stock, price and deletion of a product in order.', async () => {
+    const events = watch();
+    await live(shop, events);
+    const seen = await lead(shop, events);
+    assertLife(seen);
+    life = seen;
+  });
+  await check('A subscription after the first event shows exactly the later ones.', async () => {
+    assert.equal(life.length, 4, 'the events to go on after are missing');
+    const events = await upToNow(shop, watch({ after: life[0].cursor }));
+    assert.deepEqual(events.map(lasting), life.slice(1).map(lasting));
+  });
+  return life;
 }

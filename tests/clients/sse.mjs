@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createClient } from 'graphql-sse';
 import { Inbox, check, explain, finish, parameters } from './check.mjs';
-import { SUBSCRIPTION, Shop, WITHOUT_CURSOR, address, assertLife, lasting, lead, live, post, upToNow } from './shop.mjs';
+import { SUBSCRIPTION, Shop, WITHOUT_CURSOR, address, checkLife, lasting, live, post, upToNow } from './shop.mjs';
 
 const [url, token] = parameters('sse.mjs URL TOKEN', 2);
 const shop = new Shop(url, token);
@@ -100,21 +100,7 @@ await check('A query over a stream gives what it gives over HTTP.', async () => 
   assert.deepEqual(results, [{ data: await shop.ask(SERVICE) }]);
 });
 
-let life = [];
-
-await check('A subscription shows creation, stock, price and deletion of a product in order.', async () => {
-  const events = watch();
-  await live(shop, events);
-  const seen = await lead(shop, events);
-  assertLife(seen);
-  life = seen;
-});
-
-await check('A subscription after the first event shows exactly the later ones.', async () => {
-  assert.equal(life.length, 4, 'the events to go on after are missing');
-  const events = await upToNow(shop, watch({ after: life[0].cursor }));
-  assert.deepEqual(events.map(lasting), life.slice(1).map(lasting));
-});
+const life = await checkLife(shop, watch);
 
 // The stream itself.
 

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { Inbox, check, explain, finish, parameters } from './check.mjs';
-import { CREATE, SUBSCRIPTION, Shop, assertLife, lasting, lead, live, post, upToNow } from './shop.mjs';
+import { CREATE, SUBSCRIPTION, Shop, checkLife, live, post } from './shop.mjs';
 
 const [url, token] = parameters('websocket.mjs URL TOKEN', 2);
 const socketUrl = url.replace(/^http/, 'ws');
@@ -172,21 +172,7 @@ await check('A mutation over a socket without a token is refused as it is over H
 
 // Subscriptions.
 
-let life = [];
-
-await check('A subscription shows creation, stock, price and deletion of a product in order.', async () => {
-  const events = watch();
-  await live(shop, events);
-  const seen = await lead(shop, events);
-  assertLife(seen);
-  life = seen;
-});
-
-await check('A subscription after the first event shows exactly the later ones.', async () => {
-  assert.equal(life.length, 4, 'the events to go on after are missing');
-  const events = await upToNow(shop, watch({ after: life[0].cursor }));
-  assert.deepEqual(events.map(lasting), life.slice(1).map(lasting));
-});
+const life = await checkLife(shop, watch);
 
 await check('A subscription to refills and deletions shows only these.', async () => {
   assert.equal(life.length, 4, 'the events to go on after are missing');

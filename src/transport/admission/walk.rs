@@ -44,7 +44,7 @@ pub fn walk(document: &ExecutableDocument, facts: &Facts, limits: &Limits, steps
         let mut size = walk.selections(&operation.selection_set.node)?;
         size.directives = size.directives.saturating_add(walk.directives(&operation.directives)?);
         for variable in &operation.variable_definitions {
-            size.directives = size.directives.saturating_add(variable.node.directives.len());
+            size.directives = size.directives.saturating_add(walk.directives(&variable.node.directives)?);
         }
         // async-graphql 7 looks for the field of a subscription only where it stands.
         let is_field = |selection: &Positioned<Selection>| matches!(selection.node, Selection::Field(_));
