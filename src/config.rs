@@ -77,6 +77,15 @@ pub struct Settings {
     /// Life of an access token
     #[arg(long, env, global = true, default_value = "5m", value_parser = duration)]
     pub access_token_ttl: Duration,
+    /// How long a session goes on that is not used
+    #[arg(long, env, global = true, default_value = "7d", value_parser = duration)]
+    pub session_idle: Duration,
+    /// How long a session goes on at most
+    #[arg(long, env, global = true, default_value = "30d", value_parser = duration)]
+    pub session_life: Duration,
+    /// Whether accounts must have verified their e-mail address before they may change anything but themselves
+    #[arg(long, env, global = true, default_value_t = false, action = clap::ArgAction::Set)]
+    pub require_verified_email: bool,
     /// Passwords hashed at once [default: one less than the cores, at least one]
     #[arg(long, env, global = true, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub password_hashes: Option<u32>,

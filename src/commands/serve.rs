@@ -14,8 +14,7 @@ use crate::commands::{Misused, say, seed};
 use crate::config::{Freshness, Settings};
 use crate::domain::Core;
 use crate::domain::accounts::commands::RegisterError;
-use crate::domain::accounts::{self, AccountDraft, Role};
-use crate::domain::feed::keep_pruned;
+use crate::domain::accounts::{self, AccountDraft, Revocations, Role};
 use crate::graphql;
 use crate::graphql::service::ServiceInfo;
 use crate::infra::postgres::write_secret;
@@ -41,10 +40,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let core = place::core(&settings, db, &key)?;
     place::migrated(&settings, &place).await?;
     core.gate.version().await.context("the database cannot be read")?;
+    Revocations::follow(&core).await.context("revocations cannot be read")?;
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
     greet(&settings, &place, listener.local_addr()?, &demo);
 
-    keep_pruned(&core, settings.change_retention);
+    core.keep_tidy(settings.change_retention);
     let (drain, connections) = (settings.drain_timeout, settings.max_connections);
     let (stopping, stop) = watch::channel(false);
     tokio::spawn(async move {

@@ -11,6 +11,7 @@ use crate::domain::Core;
 use crate::domain::accounts::commands::{RegisterError, SetRoleError};
 use crate::domain::accounts::{self, AccountDraft, Role};
 use crate::domain::page::{self, Window};
+use crate::domain::transaction::Mandate;
 
 #[derive(Subcommand)]
 pub enum UserCommand {
@@ -96,7 +97,7 @@ async fn set_role(core: &Arc<Core>, email: &str, role: Role) -> anyhow::Result<(
     let Some(id) = accounts::commands::user_by_email(core, email).await? else {
         anyhow::bail!("no account has the address {email}; `stockroom user list` shows them all");
     };
-    match accounts::commands::set_role(core, None, id, role).await {
+    match accounts::commands::set_role(core, &Mandate::default(), id, role).await {
         Ok(user) => {
             say(&format!("{} is {} now.", user.email, user.role.as_str()));
             Ok(())

@@ -38,6 +38,8 @@ text_enum! {
         Product = "PRODUCT",
         Category = "CATEGORY",
         User = "USER",
+        Session = "SESSION",
+        ApiKey = "API_KEY",
     }
 }
 
@@ -156,6 +158,32 @@ pub async fn logged_after(
         .select(Logged::as_select())
         .load(connection)
         .await
+}
+
+/// What happened to something of some kinds.
+#[derive(Clone, Debug, Queryable)]
+pub struct Happened {
+    pub entity: Entity,
+    pub id: Option<Uuid>,
+    pub before: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+}
+
+/// The version, and all changes of these kinds after another one: of one snapshot.
+pub async fn of_kinds_after(
+    connection: &mut AsyncPgConnection,
+    kinds: &[Entity],
+    after: Version,
+) -> QueryResult<(Version, Vec<Happened>)> {
+    let change = (changes::entity, changes::entity_id, changes::before, changes::after);
+    let rows: Vec<(Version, Option<Happened>)> = catalog_version::table
+        .left_join(changes::table.on(changes::v.gt(after).and(changes::entity.eq_any(kinds))))
+        .order((changes::v, changes::n))
+        .select((catalog_version::v, change.nullable()))
+        .load(connection)
+        .await?;
+    let version = rows.as_slice().first().map_or(0, |(version, _)| *version);
+    Ok((version, rows.into_iter().filter_map(|(_, happened)| happened).collect()))
 }
 
 /// Forgets the oldest changes as far as they were made before a moment, `most` at once. Returns how many it were.

@@ -17,6 +17,9 @@ pub enum Error {
     Unauthenticated,
     #[error("this needs the role {0}; ask an administrator for it")]
     Forbidden(&'static str),
+    /// Of an API key.
+    #[error("this API key may not do that; {0}")]
+    OutOfScope(&'static str),
     #[error("{message}")]
     BadInput {
         message: String,
@@ -34,6 +37,18 @@ pub enum Error {
     Timeout,
     #[error("others changed the same at the same time; try again")]
     Conflict,
+    /// The same, and it helps to try again at once.
+    #[error("others changed the same at the same time; try again")]
+    Deadlock,
+    #[error("this idempotency key was used for something else; use a new one for each thing to do")]
+    KeyReused,
+    /// The connection broke while it was committed.
+    #[error(
+        "it may have happened or not; look before you try again, or send an Idempotency-Key, which makes that safe"
+    )]
+    OutcomeUnknown,
+    #[error("verify your e-mail address first; `requestEmailVerification` sends a link")]
+    Unverified,
     #[error("the database is not available; try again in a moment")]
     Unavailable(#[source] Arc<anyhow::Error>),
     #[error("internal error")]
@@ -69,11 +84,11 @@ impl From<DieselError> for Error {
         };
         let message = info.message();
         match kind {
-            DatabaseErrorKind::SerializationFailure => Self::Conflict,
+            DatabaseErrorKind::SerializationFailure => Self::Deadlock,
             DatabaseErrorKind::ClosedConnection
             | DatabaseErrorKind::UnableToSendCommand
             | DatabaseErrorKind::ReadOnlyTransaction => Self::unavailable(error),
-            _ if message.contains("deadlock detected") => Self::Conflict,
+            _ if message.contains("deadlock detected") => Self::Deadlock,
             _ if message.contains("statement timeout") => Self::Timeout,
             _ if message.contains("lock timeout") => Self::Conflict,
             _ if message.contains("terminating connection")

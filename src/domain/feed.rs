@@ -4,7 +4,7 @@
 //! behind, reads the log itself until it has caught up: nothing waits in memory for the slow.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -28,8 +28,7 @@ const REPLAYED: i64 = 100;
 const MAX_BEHIND: usize = 64;
 /// The rest after the database could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often old changes are looked for, and how many go at once.
-const PRUNING: Duration = Duration::from_mins(10);
+/// Old changes that go at once.
 const PRUNED: i64 = 1_000;
 
 /// Changes that follow each other.
@@ -210,20 +209,6 @@ impl Listener {
         self.ready.extend(changes.into_iter().map(Arc::new));
         Ok(())
     }
-}
-
-/// Forgets what is older than the retention, now and then, until the core is gone.
-pub fn keep_pruned(core: &Arc<Core>, retention: Duration) {
-    let core: Weak<Core> = Arc::downgrade(core);
-    tokio::spawn(async move {
-        while let Some(core) = core.upgrade() {
-            if let Err(error) = prune_old(&core, retention).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the change log cannot be pruned");
-            }
-            drop(core);
-            tokio::time::sleep(PRUNING).await;
-        }
-    });
 }
 
 /// Forgets what is older than the retention.

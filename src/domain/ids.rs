@@ -59,6 +59,10 @@ ids! {
     ProductId
     /// A category.
     CategoryId
+    /// A session.
+    SessionId
+    /// An API key.
+    ApiKeyId
 }
 
 /// An enum that PostgreSQL keeps as text: the variants' names in capitals.

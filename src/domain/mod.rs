@@ -16,14 +16,20 @@ pub mod feed;
 pub mod ids;
 pub mod page;
 pub mod text;
+pub mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Settings;
+use crate::domain::accounts::Accounts;
 use crate::domain::answers::Answers;
 use crate::domain::changes::Gate;
 use crate::domain::feed::Feed;
 use crate::infra::Infra;
+
+/// How often what is over is looked for.
+const TIDYING: Duration = Duration::from_mins(10);
 
 /// All that a query or a command needs: the outside world, and what is remembered of it.
 pub struct Core {
@@ -31,6 +37,7 @@ pub struct Core {
     pub gate: Gate,
     pub answers: Answers,
     pub feed: Feed,
+    pub accounts: Accounts,
 }
 
 impl Core {
@@ -42,6 +49,23 @@ impl Core {
         let gate = Gate::start(Arc::clone(&infra), settings.freshness);
         let answers = Answers::new(settings, Arc::clone(&infra));
         let feed = Feed::start(Arc::clone(&infra), gate.clone());
-        Arc::new(Self { infra, gate, answers, feed })
+        let accounts = Accounts::new(settings);
+        Arc::new(Self { infra, gate, answers, feed, accounts })
+    }
+
+    /// Forgets what is over, now and then, until the core is gone: changes older than the retention, sessions, links,
+    /// answers to idempotency keys.
+    pub fn keep_tidy(self: &Arc<Self>, retention: Duration) {
+        let core = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(core) = core.upgrade() {
+                let pruned = (feed::prune_old(&core, retention).await, accounts::commands::prune(&core).await);
+                if let (Err(error), _) | (_, Err(error)) = pruned {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "what is over was not forgotten");
+                }
+                drop(core);
+                tokio::time::sleep(TIDYING).await;
+            }
+        });
     }
 }

@@ -36,13 +36,16 @@ impl From<domain::error::Error> for ApiError {
 
         let code = match &error {
             E::Unauthenticated => "UNAUTHENTICATED",
-            E::Forbidden(_) => "FORBIDDEN",
+            E::Forbidden(_) | E::OutOfScope(_) => "FORBIDDEN",
+            E::Unverified => "EMAIL_NOT_VERIFIED",
+            E::KeyReused => "IDEMPOTENCY_CONFLICT",
+            E::OutcomeUnknown => "OUTCOME_UNKNOWN",
             E::BadInput { .. } => "BAD_USER_INPUT",
             E::TooMuch => "COST_TOO_HIGH",
             E::CursorExpired => "CURSOR_EXPIRED",
             E::Busy => "BUSY",
             E::Timeout => "TIMEOUT",
-            E::Conflict => "CONFLICT",
+            E::Conflict | E::Deadlock => "CONFLICT",
             E::Unavailable(_) => "UNAVAILABLE",
             E::Internal(_) => "INTERNAL_SERVER_ERROR",
         };
@@ -110,8 +113,12 @@ pub enum ErrorCode {
     InUse,
     /// It was changed since the version, or the stock, that was given.
     VersionConflict,
-    /// Address or password is wrong.
+    /// Address or password is wrong, or a token is not one that this server gave.
     InvalidCredentials,
+    /// The session, or the link, has ended.
+    TokenExpired,
+    /// The refresh token was used before: somebody may have a copy, so its session has ended.
+    TokenReused,
     /// There were too many attempts.
     LoginDelayed,
 }
@@ -208,8 +215,12 @@ impl NotFoundError {
 impl CredentialsError {
     /// One for every reason.
     pub fn new() -> Self {
-        let message = "e-mail address or password is wrong".to_owned();
-        Self { code: ErrorCode::InvalidCredentials, message, path: path(&["input"]), retry_after_seconds: None }
+        Self::of(ErrorCode::InvalidCredentials, "e-mail address or password is wrong", &["input"])
+    }
+
+    /// What is wrong with this argument.
+    pub fn of(code: ErrorCode, message: &str, argument: &[&str]) -> Self {
+        Self { code, message: message.to_owned(), path: path(argument), retry_after_seconds: None }
     }
 
     /// There were too many attempts.

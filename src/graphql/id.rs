@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::domain::ids::{CategoryId, ProductId, UserId};
+use crate::domain::ids::{ApiKeyId, CategoryId, ProductId, SessionId, UserId};
 use crate::graphql::error::{ApiError, Result};
 
 /// Longest text that can be an id.
@@ -17,6 +17,8 @@ pub enum NodeId {
     Product(ProductId),
     Category(CategoryId),
     User(UserId),
+    Session(SessionId),
+    ApiKey(ApiKeyId),
 }
 
 impl NodeId {
@@ -29,6 +31,8 @@ impl NodeId {
             "Product" => Self::Product(ProductId(id)),
             "Category" => Self::Category(CategoryId(id)),
             "User" => Self::User(UserId(id)),
+            "Session" => Self::Session(SessionId(id)),
+            "ApiKey" => Self::ApiKey(ApiKeyId(id)),
             _ => return None,
         };
         // One id, one text: clients compare them.
@@ -41,6 +45,8 @@ impl NodeId {
             Self::Product(id) => ("Product", id.0),
             Self::Category(id) => ("Category", id.0),
             Self::User(id) => ("User", id.0),
+            Self::Session(id) => ("Session", id.0),
+            Self::ApiKey(id) => ("ApiKey", id.0),
         };
         ID(URL_SAFE_NO_PAD.encode(format!("{kind}:{id}")))
     }
@@ -68,4 +74,6 @@ reads! {
     product, Product, ProductId, "a product";
     category, Category, CategoryId, "a category";
     user, User, UserId, "a user";
+    session, Session, SessionId, "a session";
+    api_key, ApiKey, ApiKeyId, "an API key";
 }

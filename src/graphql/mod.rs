@@ -13,6 +13,7 @@ pub mod id;
 pub mod loader;
 pub mod node;
 pub mod page;
+pub mod permissions;
 pub mod scalars;
 pub mod service;
 
@@ -20,7 +21,7 @@ use std::sync::OnceLock;
 
 use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, SchemaBuilder};
 
-use crate::graphql::accounts::{AccountMutations, AccountQueries};
+use crate::graphql::accounts::{AccountMutations, AccountQueries, AuditQueries};
 use crate::graphql::catalog::{CatalogMutations, CatalogQueries, CatalogSubscriptions};
 use crate::graphql::error::UserError;
 use crate::graphql::node::NodeQueries;
@@ -28,7 +29,7 @@ use crate::graphql::service::ServiceQueries;
 
 /// What can be asked.
 #[derive(MergedObject, Default)]
-pub struct Query(NodeQueries, CatalogQueries, AccountQueries, ServiceQueries);
+pub struct Query(NodeQueries, CatalogQueries, AccountQueries, AuditQueries, ServiceQueries);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
@@ -46,6 +47,7 @@ pub fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<UserError>()
         .register_output_type::<node::Node>()
+        .directive(directives::idempotent)
 }
 
 /// The schema in GraphQL's schema language, sorted, as `schema.graphql` has it.

@@ -2,8 +2,8 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 
-use crate::domain::accounts::Role;
-use crate::graphql::accounts::User;
+use crate::domain::accounts::{Right, queries};
+use crate::graphql::accounts::{ApiKey, Session, User};
 use crate::graphql::catalog::{Category, Product};
 use crate::graphql::context::OfRequest;
 use crate::graphql::directives::{list_size, names};
@@ -20,6 +20,8 @@ pub enum Node {
     Product(Product),
     Category(Category),
     User(User),
+    Session(Session),
+    ApiKey(ApiKey),
 }
 
 #[derive(Default)]
@@ -61,9 +63,19 @@ async fn find(ctx: &Context<'_>, id: NodeId) -> Result<Option<Node>> {
         }
         NodeId::Category(id) => Category::find(ctx, id).await?.map(Node::Category),
         // Others' accounts are for administrators.
-        NodeId::User(id) if request.user() == Some(id) || request.may(Role::Admin) => {
+        NodeId::User(id) if request.user() == Some(id) || request.may(Right::ADMIN) => {
             request.users.load(id).await?.map(|user| Node::User(User::from(user)))
         }
-        NodeId::User(_) => None,
+        NodeId::Session(id) if request.user().is_some() => {
+            let session = queries::session(&request.core, id).await?;
+            let session = session.filter(|session| request.may_see("User", "sessions", Some(session.user_id)));
+            session.map(|session| Node::Session(Session(session)))
+        }
+        NodeId::ApiKey(id) if request.user().is_some() => {
+            let key = queries::api_key(&request.core, id).await?;
+            let key = key.filter(|key| request.may_see("User", "apiKeys", Some(key.user_id)));
+            key.map(|key| Node::ApiKey(ApiKey(key)))
+        }
+        NodeId::User(_) | NodeId::Session(_) | NodeId::ApiKey(_) => None,
     })
 }

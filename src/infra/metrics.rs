@@ -1,11 +1,13 @@
 //! What the process counts, in the text format of OpenMetrics.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -27,6 +29,8 @@ pub struct Metrics {
     pub redis_faults: Family<Labels<1>, Counter>,
     /// Passwords hashed.
     pub password_hashes: Counter,
+    /// Seconds since revocations were read last; beyond five tokens may outlive them.
+    pub revocations_age_seconds: Gauge<f64, AtomicU64>,
     /// Resolvers that panicked.
     pub panics: Counter,
     /// Seconds by which a task that should have run ran late.
@@ -48,6 +52,9 @@ impl Default for Metrics {
         registry.register("redis_faults", "Redis failures and unusable entries", redis_faults.clone());
         let password_hashes = Counter::default();
         registry.register("password_hashes", "Passwords hashed or verified", password_hashes.clone());
+        let revocations_age_seconds = Gauge::default();
+        let about = "Time since revocations were read last";
+        registry.register("revocations_age_seconds", about, revocations_age_seconds.clone());
         let panics = Counter::default();
         registry.register("panics", "Resolvers that panicked", panics.clone());
         let runtime_stall_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 12));
@@ -60,6 +67,7 @@ impl Default for Metrics {
             gate_reads,
             redis_faults,
             password_hashes,
+            revocations_age_seconds,
             panics,
             runtime_stall_seconds,
         }

@@ -70,6 +70,10 @@ impl Passwords {
         .await
     }
 
+    pub fn needs_upgrade(&self, _hash: &str) -> bool {
+        false
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,

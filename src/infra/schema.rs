@@ -7,6 +7,20 @@ pub mod sql_types {
 }
 
 diesel::table! {
+    api_keys (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        name -> Text,
+        prefix -> Text,
+        hash -> Bytea,
+        scopes -> Array<Text>,
+        created_at -> Timestamptz,
+        last_used_at -> Nullable<Timestamptz>,
+        expires_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     catalog_version (singleton) {
         singleton -> Bool,
         v -> Int8,
@@ -37,6 +51,24 @@ diesel::table! {
         after -> Nullable<Jsonb>,
         actor_id -> Nullable<Uuid>,
         at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    idempotency (name) {
+        name -> Bytea,
+        fingerprint -> Bytea,
+        answer -> Bytea,
+        at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    mail_tokens (hash) {
+        hash -> Bytea,
+        user_id -> Uuid,
+        purpose -> Text,
+        expires_at -> Timestamptz,
     }
 }
 
@@ -72,6 +104,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    sessions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        secret -> Bytea,
+        counter -> Int4,
+        user_agent -> Nullable<Text>,
+        address -> Text,
+        created_at -> Timestamptz,
+        used_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         email -> Text,
@@ -81,10 +127,27 @@ diesel::table! {
         password_hash -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        email_verified_at -> Nullable<Timestamptz>,
+        password_changed_at -> Timestamptz,
+        token_version -> Int4,
+        tokens_revoked_at -> Nullable<Timestamptz>,
     }
 }
 
+diesel::joinable!(api_keys -> users (user_id));
+diesel::joinable!(mail_tokens -> users (user_id));
 diesel::joinable!(products -> categories (category_id));
 diesel::joinable!(products -> users (created_by));
+diesel::joinable!(sessions -> users (user_id));
 
-diesel::allow_tables_to_appear_in_same_query!(catalog_version, categories, changes, products, users,);
+diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    catalog_version,
+    categories,
+    changes,
+    idempotency,
+    mail_tokens,
+    products,
+    sessions,
+    users,
+);

@@ -34,6 +34,8 @@ pub struct Subject {
     pub id: Uuid,
     pub session: Uuid,
     pub role: String,
+    /// The user's token version.
+    pub version: i32,
 }
 
 /// A signed token.
@@ -53,6 +55,7 @@ struct Claims {
     sub: Uuid,
     sid: Uuid,
     role: String,
+    ver: i32,
     jti: Uuid,
     iat: i64,
     nbf: i64,
@@ -91,6 +94,7 @@ impl Tokens {
             sub: subject.id,
             sid: subject.session,
             role: subject.role.clone(),
+            ver: subject.version,
             jti: Uuid::now_v7(),
             iat: now.timestamp(),
             nbf: now.timestamp(),
@@ -113,7 +117,7 @@ impl Tokens {
             return Err(Refused);
         }
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?;
-        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role }, expires_at))
+        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver }, expires_at))
     }
 
     /// The public keys, for whoever verifies our tokens.

@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use tracing::Instrument;
 
-use crate::domain::accounts::{Role, Viewer};
+use crate::domain::accounts::{Right, Viewer};
 use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::Audience;
 use crate::infra::rate_limit::Spent;
@@ -22,7 +22,7 @@ use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::Shape;
 
 /// What a request costs that is refused for its document.
-const REFUSED: u64 = 5;
+pub const REFUSED: u64 = 5;
 
 /// A request that may run and is paid for.
 pub struct Entered {
@@ -56,7 +56,7 @@ pub struct Entrance {
     pub subscriptions: bool,
 }
 
-/// Lets a request in. `id` names a trusted document.
+/// Lets a request in. `id` names a trusted document, `key` is what makes its mutations happen once.
 ///
 /// # Errors
 /// Why not.
@@ -64,6 +64,7 @@ pub async fn enter(
     app: &App,
     mut request: Request,
     id: Option<&str>,
+    key: Option<&str>,
     mut asker: Asker,
     entrance: Entrance,
 ) -> Result<Entered, Refusal> {
@@ -120,6 +121,11 @@ pub async fn enter(
         let version = app.core.gate.latest().await;
         asker.since = Some(version.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?);
     }
+    if let (Some(key), OperationType::Mutation) = (key, kind) {
+        let asked = (&request.query, &request.operation_name, &request.variables);
+        let asked = serde_json::to_vec(&asked).map_err(|_| Refusal::new(Code::Internal, "internal error"))?;
+        asker.once = Some((key.to_owned(), asked));
+    }
     let viewer = *asker.viewer();
     let context = RequestContext::new(Arc::clone(&app.core), asker, app.settings.limits.max_response_values);
     let notes = Arc::clone(&context.notes);
@@ -131,7 +137,8 @@ pub async fn enter(
     Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, unknown, subject })
 }
 
-fn over_budget(spent: Spent) -> Refusal {
+/// There is not enough left.
+pub fn over_budget(spent: Spent) -> Refusal {
     let message = format!("the budget is spent; try again in {} s", seconds(spent.retry_after));
     Refusal { spent: Some(Box::new(spent)), ..Refusal::new(Code::RateLimited, message) }
 }
@@ -255,6 +262,6 @@ impl App {
 
     /// Whether this viewer may look at the schema, and be told names that they nearly knew.
     pub fn shows_schema(&self, viewer: &Viewer) -> bool {
-        self.settings.introspection.unwrap_or(self.is_private) || viewer.is(Role::Staff)
+        self.settings.introspection.unwrap_or(self.is_private) || viewer.may(Right::STAFF)
     }
 }

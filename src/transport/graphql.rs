@@ -26,7 +26,6 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::config::StatusCodes;
-use crate::graphql::context::Asker;
 use crate::graphql::error::{refusal, response_body};
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
@@ -35,13 +34,14 @@ use crate::transport::door::{self, Answer, Entered, Entrance, seconds};
 use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
-use crate::transport::viewer::viewer;
+use crate::transport::viewer::asker;
 use crate::transport::{csrf, sse, websocket};
 
 /// Longest time for the bytes of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body of more bytes than this is large.
 const LARGE: usize = 8 * 1024;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `GraphQL-Cost: report` asks for `extensions.cost` and `extensions.rateLimit`.
 const COST: HeaderName = HeaderName::from_static("graphql-cost");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
@@ -98,14 +98,9 @@ async fn answer(
         let message = "accept application/graphql-response+json, application/json or text/event-stream";
         Refusal::new(Code::NotAcceptable, message)
     })?;
-    let viewer = viewer(request.headers(), &app.core.infra.tokens).map_err(|_| {
-        let message = "the access token is not valid, or not any more; sign in again, or send no Authorization header";
-        Refusal::new(Code::Unauthenticated, message)
-    })?;
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let mut asker = Asker::new(viewer, address(peer, headers, &app.settings.trusted_proxies));
-    asker.last_event = headers.get("last-event-id").and_then(|event| event.to_str().ok()).map(str::to_owned);
+    let asker = asker(app, headers, address(peer, headers, &app.settings.trusted_proxies)).await?;
 
     let body = if by_get {
         csrf::check(headers)?;
@@ -124,7 +119,8 @@ async fn answer(
     };
     let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
     let audience = app.audience(asker.viewer());
-    let mut entered = door::enter(app, request, document_id.as_deref(), asker, entrance).await?;
+    let key = idempotency_key(headers)?;
+    let mut entered = door::enter(app, request, document_id.as_deref(), key, asker, entrance).await?;
     if entered.kind == OperationType::Subscription {
         return Ok(match sse::subscription(app, entered, audience, id.to_owned()) {
             Ok(response) => (response, "subscription", "streams"),
@@ -187,6 +183,14 @@ async fn read(body: Bytes, trusts_documents: bool) -> Result<(async_graphql::Req
         false => None,
     };
     Ok((request, id))
+}
+
+/// The key under which the request's mutations are to happen once
+/// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>), with or without its quotes.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = key.to_str().map_err(|_| Refusal::new(Code::BadRequest, "Idempotency-Key must be ASCII"))?;
+    Ok(Some(key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key)))
 }
 
 /// The JSON body that says the same as a query string.

@@ -116,6 +116,7 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
     let sent = [
         "apollo-require-preflight",
         "graphql-cost",
+        "idempotency-key",
         "last-event-id",
         "x-apollo-operation-name",
         "x-request-id",

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::domain::accounts::Viewer;
 use crate::graphql::error::refusal;
 use crate::transport::App;
-use crate::transport::viewer::viewer;
+use crate::transport::address::{Peer, address};
+use crate::transport::viewer::asker;
 
 /// What Vite built; only a marker where Node.js was absent.
 #[derive(RustEmbed)]
@@ -70,9 +71,13 @@ pub async fn asset(Path(path): Path<String>) -> Response {
 }
 
 /// The API in GraphQL's schema language, for whoever may see it.
-pub async fn schema(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let viewer = viewer(&headers, &app.core.infra.tokens).unwrap_or(Viewer::Anonymous);
-    if !app.shows_schema(&viewer) {
+pub async fn schema(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let asker = asker(&app, &headers, address(peer, &headers, &app.settings.trusted_proxies)).await;
+    if !asker.is_ok_and(|asker| app.shows_schema(asker.viewer())) {
         return not_found().await;
     }
     file("text/plain; charset=utf-8", "no-cache", crate::graphql::sdl().as_bytes().to_vec())

@@ -14,7 +14,6 @@ use futures_util::stream::{iter, once, unfold};
 use futures_util::{FutureExt, Stream, StreamExt};
 
 use crate::domain::accounts::Viewer;
-use crate::domain::accounts::queries::until_revoked;
 use crate::graphql::error::{Audience, refusal, response_body};
 use crate::transport::door::{Entered, was_refused};
 use crate::transport::{App, stopped};
@@ -58,11 +57,16 @@ pub fn subscription(app: &Arc<App>, entered: Entered, audience: Audience, id: St
 async fn until_ended(app: Arc<App>, viewer: Viewer) {
     let stopped = stopped(app.stop.clone());
     let Viewer::User(user) = viewer else { return stopped.await };
-    let left = (user.expires_at - Utc::now()).to_std().unwrap_or_default();
+    let expired = async {
+        match user.expires_at {
+            Some(end) => tokio::time::sleep((end - Utc::now()).to_std().unwrap_or_default()).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = stopped => {}
-        () = tokio::time::sleep(left) => {}
-        () = until_revoked(&app.core, user) => {}
+        () = expired => {}
+        () = app.core.accounts.revocations.until_refused(user) => {}
     }
 }
 

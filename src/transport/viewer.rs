@@ -1,35 +1,85 @@
-//! Who asks: the access token in the `Authorization` header, and nowhere else, so that no page can send it unasked.
+//! Who asks: the access token or the API key in the `Authorization` header, and nowhere else, so that no page can send it
+//! unasked.
+
+use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
-use crate::domain::accounts::{Role, SignedIn, Viewer};
-use crate::domain::ids::UserId;
-use crate::infra::tokens::{Refused, Tokens};
+use crate::domain::accounts::commands::KEY_PREFIX;
+use crate::domain::accounts::{Credential, Role, SignedIn, Viewer, queries};
+use crate::domain::ids::{SessionId, UserId};
+use crate::graphql::context::Asker;
+use crate::transport::App;
+use crate::transport::door::{REFUSED, over_budget};
+use crate::transport::refusal::{Code, Refusal};
 
-/// The viewer of a request with these headers.
+/// Who asks with these headers, from this address.
 ///
 /// # Errors
-/// [`Refused`] for credentials that are not a valid access token; nobody is anonymous by mistake.
-pub fn viewer(headers: &HeaderMap, tokens: &Tokens) -> Result<Viewer, Refused> {
+/// For credentials that do not count; nobody is anonymous by mistake.
+pub async fn asker(app: &App, headers: &HeaderMap, address: IpAddr) -> Result<Asker, Refusal> {
+    let mut asker = Asker::new(Viewer::Anonymous, address);
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let Some(given) = all.next() else { return Ok(Viewer::Anonymous) };
-    if all.next().is_some() {
-        return Err(Refused);
+    if let Some(given) = all.next() {
+        let given = given.to_str().map_err(|_| refused())?;
+        if all.next().is_some() {
+            return Err(refused());
+        }
+        asker.is(credentials(app, given, &asker).await?);
     }
-    credentials(given.to_str().map_err(|_| Refused)?, tokens)
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    asker.user_agent = text("user-agent");
+    asker.last_event = text("last-event-id");
+    Ok(asker)
 }
 
 /// The viewer with these credentials, as `Authorization` has them.
 ///
 /// # Errors
-/// [`Refused`] for what is not a valid access token.
-pub fn credentials(given: &str, tokens: &Tokens) -> Result<Viewer, Refused> {
-    let (scheme, token) = given.split_once(' ').ok_or(Refused)?;
+/// For what is neither a valid access token nor an API key.
+pub async fn credentials(app: &App, given: &str, asker: &Asker) -> Result<Viewer, Refusal> {
+    let (scheme, token) = given.split_once(' ').ok_or_else(refused)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refused);
+        return Err(refused());
     }
-    let (subject, expires_at) = tokens.verify(token.trim())?;
-    let role = Role::parse(&subject.role).ok_or(Refused)?;
-    Ok(Viewer::User(SignedIn { id: UserId(subject.id), role, session: subject.session, expires_at }))
+    match token.trim() {
+        key if key.starts_with(KEY_PREFIX) => by_api_key(app, key, &asker.subject()).await,
+        token => by_access_token(app, token),
+    }
+}
+
+/// By the token alone, and what is known of those that were revoked.
+fn by_access_token(app: &App, token: &str) -> Result<Viewer, Refusal> {
+    let (subject, expires_at) = app.core.infra.tokens.verify(token).map_err(|_| refused())?;
+    let user = SignedIn {
+        id: UserId(subject.id),
+        role: Role::parse(&subject.role).ok_or_else(refused)?,
+        credential: Credential::Session(SessionId(subject.session)),
+        token_version: subject.version,
+        expires_at: Some(expires_at),
+    };
+    if app.core.accounts.revocations.refuse(&user) { Err(refused()) } else { Ok(Viewer::User(user)) }
+}
+
+/// Looking for a key is work, and those that do not exist are looked for in vain each time: it is charged to the address.
+async fn by_api_key(app: &App, key: &str, subject: &str) -> Result<Viewer, Refusal> {
+    let infra = &app.core.infra;
+    if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, subject) {
+        return Err(over_budget(spent));
+    }
+    match queries::by_api_key(&app.core, key).await {
+        Ok(Some(user)) => Ok(Viewer::User(user)),
+        Ok(None) => {
+            infra.limiter.spend(infra.budgets.requests, subject, REFUSED).await;
+            Err(refused())
+        }
+        Err(error) => Err(Refusal::new(Code::Unavailable, error.to_string())),
+    }
+}
+
+fn refused() -> Refusal {
+    let message = "the access token or API key is not valid, or not any more; sign in again, or send no Authorization \
+                   header";
+    Refusal::new(Code::Unauthenticated, message)
 }

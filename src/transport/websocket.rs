@@ -30,14 +30,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
 use crate::domain::accounts::Viewer;
-use crate::domain::accounts::queries::until_revoked;
 use crate::graphql::context::Asker;
 use crate::graphql::error::{Audience, refusal, shown};
 use crate::transport::accept::Place;
 use crate::transport::address::address;
 use crate::transport::door::{self, Entered, Entrance, was_refused};
+use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::Refusal;
-use crate::transport::viewer::{credentials, viewer};
+use crate::transport::viewer::{asker, credentials};
 use crate::transport::{App, stopped};
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -86,10 +86,14 @@ pub async fn upgrade(app: Arc<App>, peer: IpAddr, id: String, request: Request) 
         let message = format!("offer the sub-protocol {PROTOCOL}");
         return refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", &message);
     }
-    let Ok(viewer) = viewer(headers, &app.core.infra.tokens) else {
-        return refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "the access token is not valid, or not any more");
+    let address = address(peer, headers, &app.settings.trusted_proxies);
+    let asker = match asker(&app, headers, address).await {
+        Ok(asker) => asker,
+        Err(Refusal { code, message, .. }) => {
+            let status = code.status(MediaType::Json, app.settings.status_codes);
+            return refuse(status, code.as_str(), &message);
+        }
     };
-    let asker = Asker::new(viewer, address(peer, headers, &app.settings.trusted_proxies));
     let place = parts.extensions.get::<Place>().cloned();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         // A message that is a little too long is still read, to say so.
@@ -257,21 +261,22 @@ impl Socket {
             match (message.r#type.as_str(), message.id) {
                 ("connection_init", _) if introduced => return closing(4429, "Too many initialisation requests"),
                 ("connection_init", _) => {
-                    if let Err(closing) = self.introduce(message.payload.as_ref()) {
+                    if let Err(closing) = self.introduce(message.payload.as_ref()).await {
                         return closing;
                     }
                     introduced = true;
                     let (until, watched) = match self.asker.viewer() {
                         Viewer::Anonymous => (None, None),
                         Viewer::User(user) => {
-                            (Some((user.expires_at - Utc::now()).to_std().unwrap_or_default()), Some(*user))
+                            let left = user.expires_at.map(|end| (end - Utc::now()).to_std().unwrap_or_default());
+                            (left, Some(*user))
                         }
                     };
                     // Far away, for those whose time does not end.
                     ended.as_mut().reset(Instant::now() + until.unwrap_or(Duration::from_hours(24 * 365)));
                     if let Some(user) = watched {
                         let core = Arc::clone(&self.app.core);
-                        revoked = async move { until_revoked(&core, user).await }.boxed();
+                        revoked = async move { core.accounts.revocations.until_refused(user).await }.boxed();
                     }
                     if self.say(&json!({ "type": "connection_ack" })).await.is_err() {
                         return closing(1013, "too slow");
@@ -305,7 +310,7 @@ impl Socket {
     }
 
     /// Who the client says that it is.
-    fn introduce(&mut self, payload: Option<&Value>) -> Result<(), Closing> {
+    async fn introduce(&mut self, payload: Option<&Value>) -> Result<(), Closing> {
         let given = match payload {
             None | Some(Value::Null) => None,
             Some(Value::Object(fields)) => fields.get("Authorization").or_else(|| fields.get("authorization")),
@@ -313,8 +318,8 @@ impl Socket {
         };
         let Some(given) = given.filter(|given| !given.is_null()) else { return Ok(()) };
         let forbidden = || closing(4403, "Forbidden: the access token is not valid, or not any more");
-        let viewer = given.as_str().and_then(|given| credentials(given, &self.app.core.infra.tokens).ok());
-        self.asker = Asker::new(viewer.ok_or_else(forbidden)?, self.asker.address);
+        let given = given.as_str().ok_or_else(forbidden)?;
+        self.asker.is(credentials(&self.app, given, &self.asker).await.map_err(|_| forbidden())?);
         self.audience = self.app.audience(self.asker.viewer());
         Ok(())
     }
@@ -360,7 +365,7 @@ impl Socket {
         document_id: Option<&str>,
     ) -> Result<(), Gone> {
         let entrance = Entrance { mutations: true, subscriptions: true };
-        let entered = door::enter(&self.app, request, document_id, self.asker.clone(), entrance).await;
+        let entered = door::enter(&self.app, request, document_id, None, self.asker.clone(), entrance).await;
         let outcome = match entered {
             Err(refused) => Err(self.refused(&refused)),
             Ok(entered) if entered.kind == OperationType::Subscription => {

@@ -76,11 +76,20 @@ fn infra_knows_no_product_category_or_user_but_in_the_generated_schema() {
 }
 
 #[test]
-fn only_commands_open_transactions_and_only_stores_have_sql() {
-    let files = rust_files(&source().join("domain"));
-    let outside = |name: &str| files.iter().filter(|file| !file.ends_with(name)).cloned().collect::<Vec<_>>();
-    assert_eq!(lines_with(&outside("commands.rs"), ".transaction("), Vec::<String>::new());
-    let stores: Vec<_> = outside("store.rs").into_iter().filter(|file| !file.ends_with("changes.rs")).collect();
+fn transactions_begin_in_one_place_and_only_stores_have_sql() {
+    let files = rust_files(&source());
+    let but = |names: &[&str]| {
+        let others = files.iter().filter(|file| !names.iter().any(|name| file.ends_with(name)));
+        others.cloned().collect::<Vec<_>>()
+    };
+    for word in [".transaction(", "begin_transaction", "build_transaction"] {
+        assert_eq!(lines_with(&but(&["domain/transaction.rs"]), word), Vec::<String>::new());
+    }
+    for word in [".transact("] {
+        assert_eq!(lines_with(&but(&["commands.rs"]), word), Vec::<String>::new());
+    }
+    let mut stores = rust_files(&source().join("domain"));
+    stores.retain(|file| !["store.rs", "changes.rs", "transaction.rs"].iter().any(|name| file.ends_with(name)));
     for word in [".execute(", ".get_result(", ".load(conn", ".first(conn", "diesel::insert_into", "diesel::update"] {
         assert_eq!(lines_with(&stores, word), Vec::<String>::new());
     }

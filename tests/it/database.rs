@@ -103,6 +103,7 @@ async fn the_generated_schema_says_what_the_database_has() {
             "int8" => "Int8",
             "float8" => "Float8",
             "bool" => "Bool",
+            "bytea" => "Bytea",
             "text" => "Text",
             "uuid" => "Uuid",
             "jsonb" => "Jsonb",
@@ -138,7 +139,7 @@ async fn every_foreign_key_has_an_index() {
     assert_eq!(bare, Vec::<String>::new());
     let keys: i64 =
         client.query_one("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", &[]).await.unwrap().get(0);
-    assert_eq!(keys, 3);
+    assert_eq!(keys, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use stockroom::domain::accounts::{self, Role};
 use stockroom::domain::ids::UserId;
+use stockroom::domain::transaction::Mandate;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -104,7 +105,7 @@ async fn sockets_and_streams_end_when_the_role_is_taken_away() {
     assert_eq!(seen["payload"]["data"]["productEvents"]["type"], "CREATED");
 
     let taken = Instant::now();
-    accounts::commands::set_role(&server.core, None, user_id(&me), Role::Customer).await.unwrap();
+    accounts::commands::set_role(&server.core, &Mandate::default(), user_id(&me), Role::Customer).await.unwrap();
     let closed = loop {
         if let Err(code) = socket.message().await {
             break code;

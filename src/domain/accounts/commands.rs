@@ -1,21 +1,53 @@
-//! Writes of accounts, and signing in.
+//! Writes of accounts: opening them, signing in and out, passwords, roles and API keys.
+//!
+//! Whatever is done to a user's role, password or sessions first locks the user's row, so that it happens in some order:
+//! nobody refreshes a session that was revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use chrono::Utc;
-use diesel_async::AsyncConnection;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
 use secrecy::SecretString;
-use uuid::Uuid;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::Core;
-use crate::domain::accounts::model::{self, AccountDraft, NewAccount, Role, User};
-use crate::domain::accounts::store::{self, NewUser};
+use crate::domain::accounts::model::{
+    self, AccountDraft, ApiKey, ApiKeyDraft, Device, NewAccount, Role, Session, SignedIn, User,
+};
+use crate::domain::accounts::refresh::RefreshToken;
+use crate::domain::accounts::store::{self, NewApiKey, NewSession, NewUser};
 use crate::domain::changes::{self, Change, Entity};
-use crate::domain::error::{Error, FieldErrors, violated};
-use crate::domain::ids::UserId;
-use crate::infra::tokens::{Issued, Subject};
+use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
+use crate::domain::ids::{ApiKeyId, SessionId, UserId};
+use crate::domain::transaction::{self, Mandate, failures};
+use crate::infra::tokens::Subject;
+
+/// For so long the refresh token before the current one still gives the current one: its answer may have been lost.
+const GRACE: TimeDelta = TimeDelta::seconds(10);
+/// Most API keys of a user.
+const MAX_API_KEYS: i64 = 50;
+/// How an API key's secret begins, so that people and scanners recognise it.
+pub const KEY_PREFIX: &str = "sk_";
+/// Characters of the secret that are kept in the clear.
+const SHOWN: usize = 11;
+/// How long an answer is kept for its idempotency key.
+const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
+/// How long sessions that were ended are kept.
+const REVOKED_KEPT: TimeDelta = TimeDelta::days(1);
+
+/// Somebody who signed in, and what shows it from now on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Signed {
+    pub user: User,
+    pub access_token: String,
+    pub access_token_expires_at: DateTime<Utc>,
+    pub refresh_token: String,
+    pub refresh_token_expires_at: DateTime<Utc>,
+}
 
 /// Why there is no new account.
 #[derive(Debug)]
@@ -38,6 +70,31 @@ pub enum LoginError {
     Failed(Error),
 }
 
+/// Why a session was not refreshed.
+#[derive(Debug)]
+pub enum RefreshError {
+    /// There were too many attempts; when the next one may be made.
+    TooOften(Duration),
+    /// The token is not one that this server gave.
+    Invalid,
+    /// The session has ended.
+    Ended,
+    /// The token was used before, so somebody has a copy: the session has ended by this.
+    Reused,
+    Failed(Error),
+}
+
+/// Why a password stayed as it was.
+#[derive(Debug)]
+pub enum PasswordError {
+    TooOften(Duration),
+    /// The current password is another.
+    WrongPassword,
+    /// The new one will not do.
+    Invalid(FieldErrors),
+    Failed(Error),
+}
+
 /// Why a role stayed as it was.
 #[derive(Debug)]
 pub enum SetRoleError {
@@ -47,73 +104,309 @@ pub enum SetRoleError {
     Failed(Error),
 }
 
-macro_rules! fail_with {
-    ($($name:ident)*) => {$(
-        impl<E: Into<Error>> From<E> for $name {
-            fn from(error: E) -> Self {
-                Self::Failed(error.into())
-            }
-        }
-    )*};
-}
-fail_with! { RegisterError LoginError SetRoleError }
-
-/// Opens an account for a customer, and signs them in. `from` is where the attempt comes from.
-pub async fn register(core: &Arc<Core>, draft: AccountDraft, from: &str) -> Result<(User, Issued), RegisterError> {
-    attempt(core, &account(&draft.email), from).await.map_err(RegisterError::TooOften)?;
-    let user = create_user(core, draft, Role::Customer).await?;
-    let token = issue(core, &user)?;
-    Ok((user, token))
+/// Why there is no new API key.
+#[derive(Debug)]
+pub enum ApiKeyError {
+    Invalid(FieldErrors),
+    Failed(Error),
 }
 
-/// Opens an account with a role.
+/// Why nothing was revoked.
+#[derive(Debug)]
+pub enum RevokeError {
+    /// There is no such thing, or not for whoever asks.
+    NotFound,
+    Failed(Error),
+}
+
+failures! { RegisterError LoginError RefreshError PasswordError SetRoleError ApiKeyError RevokeError }
+
+/// Opens an account for a customer, and signs them in.
+pub async fn register(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    draft: AccountDraft,
+    device: &Device,
+) -> Result<Signed, RegisterError> {
+    attempt(core, &account(&draft.email), &device.subject).await.map_err(RegisterError::TooOften)?;
+    let new = checked(core, draft, Role::Customer, None).await?;
+    let registered = core.transact(mandate, async |connection| {
+        let user = insert(connection, Some(new.id), &new).await?;
+        Ok(sign_in(core, connection, user, device).await?)
+    });
+    registered.await
+}
+
+/// Opens an account with a role, for the command line, which vouches for the address.
 pub async fn create_user(core: &Arc<Core>, draft: AccountDraft, role: Role) -> Result<User, RegisterError> {
+    let new = checked(core, draft, role, Some(Utc::now())).await?;
+    core.transact(&Mandate::default(), async |connection| insert(connection, None, &new).await).await
+}
+
+async fn checked(
+    core: &Core,
+    draft: AccountDraft,
+    role: Role,
+    email_verified_at: Option<DateTime<Utc>>,
+) -> Result<NewUser, RegisterError> {
     let NewAccount { email, email_key, password, name } = draft.check().map_err(RegisterError::Invalid)?;
     let password_hash = core.infra.passwords.hash(&model::password_key(&password)).await?;
-
-    let new = NewUser { id: UserId::new(), email, email_key, name, role, password_hash };
-    let mut connection = core.infra.db.write().await?;
-    let inserted = connection
-        .transaction(async |connection| {
-            let user = store::insert(connection, &new).await?;
-            let change = Change::created(Entity::User, user.id.0, &user.logged());
-            changes::record(connection, Some(user.id), vec![change]).await?;
-            Ok(user)
-        })
-        .await;
-    match inserted {
-        Err(error) if violated(&error) == Some("users_email_key_key") => Err(RegisterError::EmailTaken),
-        inserted => Ok(inserted?),
-    }
+    Ok(NewUser { id: UserId::new(), email, email_key, name, role, password_hash, email_verified_at })
 }
 
-/// The user with this address and password, and a token for them. `from` is where the attempt comes from.
+async fn insert(
+    connection: &mut AsyncPgConnection,
+    actor: Option<UserId>,
+    new: &NewUser,
+) -> Result<User, RegisterError> {
+    let inserted = store::insert(connection, new).await;
+    let user = inserted.map_err(|error| match violated(&error) {
+        Some("users_email_key_key") => RegisterError::EmailTaken,
+        _ => error.into(),
+    })?;
+    let change = Change::created(Entity::User, user.id.0, &user.logged());
+    changes::record(connection, actor, vec![change]).await?;
+    Ok(user)
+}
+
+/// Begins a session for the user with this address and password.
 pub async fn login(
     core: &Arc<Core>,
+    mandate: &Mandate,
     email: &str,
     password: &SecretString,
-    from: &str,
-) -> Result<(User, Issued), LoginError> {
+    device: &Device,
+) -> Result<Signed, LoginError> {
     // What cannot be an address is looked for in vain all the same: nothing may tell the cases apart.
     let email_key = model::email_key(email).unwrap_or_default();
     let account = account(email);
-    attempt(core, &account, from).await.map_err(LoginError::TooOften)?;
+    attempt(core, &account, &device.subject).await.map_err(LoginError::TooOften)?;
     let known = {
         let mut connection = core.infra.db.read().await?;
         store::with_hash(&mut connection, &email_key).await?
     };
+    let password = model::password_key(password);
     let hash = known.as_ref().map(|(_, hash)| hash.as_str());
-    let matches = core.infra.passwords.verify(&model::password_key(password), hash).await?;
-    match known {
-        Some((user, _)) if matches => {
-            let infra = &core.infra;
-            infra.limiter.give_back(infra.budgets.logins, &account, 1).await;
-            infra.limiter.give_back(infra.budgets.login_addresses, from, 1).await;
-            let token = issue(core, &user)?;
-            Ok((user, token))
+    let matches = core.infra.passwords.verify(&password, hash).await?;
+    let Some((user, hash)) = known.filter(|_| matches) else { return Err(LoginError::WrongCredentials) };
+    give_back(core, &account, &device.subject).await;
+    let hash = upgraded(core, user.id, &password, hash).await?;
+    let signed = core.transact(mandate, async |connection| {
+        let user = store::lock(connection, user.id).await?.ok_or(LoginError::WrongCredentials)?;
+        // The password may have been changed since it was looked at.
+        if store::hash_of(connection, user.id).await?.as_ref() != Some(&hash) {
+            return Err(LoginError::WrongCredentials);
         }
-        _ => Err(LoginError::WrongCredentials),
+        Ok(sign_in(core, connection, user, device).await?)
+    });
+    signed.await
+}
+
+/// The hash of this password under today's parameters; the old one, if those are what it has.
+async fn upgraded(core: &Core, id: UserId, password: &SecretString, old: String) -> Result<String, Error> {
+    if !core.infra.passwords.needs_upgrade(&old) {
+        return Ok(old);
     }
+    let new = core.infra.passwords.hash(password).await?;
+    let replaced = store::replace_hash(&mut *core.infra.db.write().await?, id, &old, &new).await?;
+    Ok(if replaced == 1 { new } else { old })
+}
+
+/// Begins a session.
+async fn sign_in(
+    core: &Core,
+    connection: &mut AsyncPgConnection,
+    user: User,
+    device: &Device,
+) -> Result<Signed, Error> {
+    let new = NewSession {
+        id: SessionId::new(),
+        user_id: user.id,
+        secret: random::<32>()?.to_vec(),
+        user_agent: device.user_agent.clone(),
+        address: device.address.clone(),
+    };
+    let session = store::insert_session(connection, &new).await?;
+    signed(core, user, &session)
+}
+
+/// The tokens of a session as it is now.
+fn signed(core: &Core, user: User, session: &Session) -> Result<Signed, Error> {
+    let subject = Subject {
+        id: user.id.0,
+        session: session.id.0,
+        role: user.role.as_str().to_owned(),
+        version: user.token_version,
+    };
+    let access = core.infra.tokens.issue(&subject, Utc::now()).map_err(Error::internal)?;
+    Ok(Signed {
+        user,
+        access_token: access.token,
+        access_token_expires_at: access.expires_at,
+        refresh_token: RefreshToken::text(session.id, session.counter, &session.secret),
+        refresh_token_expires_at: session.expires_at(core.accounts.lives),
+    })
+}
+
+/// What a refresh token turns out to be; ending a session is an outcome, since it must be committed.
+#[derive(Serialize, Deserialize)]
+enum Refreshed {
+    Signed(Box<Signed>),
+    Reused,
+}
+
+/// Gives a session new tokens for its current refresh token, which is void from then on.
+///
+/// The token before it may be shown once more for [`GRACE`], and gives the same refresh token again: an answer may have
+/// been lost. Any older one was copied, and ends the session. What is forged changes nothing.
+pub async fn refresh(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    token: &str,
+    device: &Device,
+) -> Result<Signed, RefreshError> {
+    let read = RefreshToken::read(token);
+    let account = read.map_or_else(|| account(token), |token| token.session.0.simple().to_string());
+    attempt(core, &account, &device.subject).await.map_err(RefreshError::TooOften)?;
+    let Some(token) = read else { return Err(RefreshError::Invalid) };
+    let refreshed = core.transact(mandate, async |connection| {
+        let user = store::lock_user_of(connection, token.session).await?.ok_or(RefreshError::Invalid)?;
+        let (session, now) = store::session(connection, token.session).await?.ok_or(RefreshError::Invalid)?;
+        if !token.is_genuine(&session.secret) || token.counter > session.counter {
+            return Err(RefreshError::Invalid);
+        }
+        if session.revoked_at.is_some() || session.expires_at(core.accounts.lives) <= now {
+            return Err(RefreshError::Ended);
+        }
+        if token.counter == session.counter {
+            let session = store::rotate(connection, session.id).await?;
+            return Ok(Refreshed::Signed(Box::new(signed(core, user, &session)?)));
+        }
+        if token.counter == session.counter - 1 && now - session.used_at <= GRACE {
+            return Ok(Refreshed::Signed(Box::new(signed(core, user, &session)?)));
+        }
+        end_session(connection, None, &session).await?;
+        Ok(Refreshed::Reused)
+    });
+    match refreshed.await? {
+        Refreshed::Signed(signed) => {
+            give_back(core, &account, &device.subject).await;
+            Ok(*signed)
+        }
+        Refreshed::Reused => Err(RefreshError::Reused),
+    }
+}
+
+/// Ends a session of a user whose row is locked. Returns whether it went on until then.
+async fn end_session(
+    connection: &mut AsyncPgConnection,
+    actor: Option<UserId>,
+    session: &Session,
+) -> Result<bool, Error> {
+    let goes_on = store::revoke_session(connection, session.id).await? == 1;
+    if goes_on {
+        let change = Change::deleted(Entity::Session, session.id.0, &serde_json::json!({ "user": session.user_id }));
+        changes::record(connection, actor, vec![change]).await?;
+    }
+    Ok(goes_on)
+}
+
+/// Ends the session in which somebody asks, or all of theirs. Returns how many.
+pub async fn logout(core: &Arc<Core>, mandate: &Mandate, user: &SignedIn, everywhere: bool) -> Result<usize, Error> {
+    let own = user.session()?;
+    let ended = core.transact(mandate, async |connection| {
+        let before = store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
+        if everywhere {
+            let ended = store::revoke_sessions(connection, user.id, None).await?;
+            let after = store::revoke_tokens(connection, user.id).await?;
+            let change = Change::updated(Entity::User, user.id.0, &before.logged(), &after.logged());
+            changes::record(connection, mandate.actor, vec![change]).await?;
+            return Ok(ended);
+        }
+        match store::session(connection, own).await? {
+            Some((session, _)) => end_session(connection, mandate.actor, &session).await.map(usize::from),
+            None => Ok(0),
+        }
+    });
+    ended.await
+}
+
+/// Ends a session: one's own, or for administrators any.
+pub async fn revoke_session(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    user: &SignedIn,
+    id: SessionId,
+) -> Result<usize, RevokeError> {
+    let ended = core.transact(mandate, async |connection| {
+        let owner = store::lock_user_of(connection, id).await?.ok_or(RevokeError::NotFound)?;
+        if owner.id != user.id && user.role != Role::Admin {
+            return Err(RevokeError::NotFound);
+        }
+        let (session, _) = store::session(connection, id).await?.ok_or(RevokeError::NotFound)?;
+        Ok(usize::from(end_session(connection, mandate.actor, &session).await?))
+    });
+    ended.await
+}
+
+/// Gives the user another password, for the current one. All their other sessions end, and this one gets new tokens.
+pub async fn change_password(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    user: &SignedIn,
+    current: &SecretString,
+    new: &SecretString,
+    device: &Device,
+) -> Result<Signed, PasswordError> {
+    let own = user.session()?;
+    let account = user.id.0.simple().to_string();
+    attempt(core, &account, &device.subject).await.map_err(PasswordError::TooOften)?;
+    let (known, hash) = {
+        let mut connection = core.infra.db.read().await?;
+        let known = store::by_ids(&mut connection, &[user.id]).await?.pop().ok_or(Error::Unauthenticated)?;
+        (known, store::hash_of(&mut connection, user.id).await?)
+    };
+    check_password("newPassword", new, &known)?;
+    if !core.infra.passwords.verify(&model::password_key(current), hash.as_deref()).await? {
+        return Err(PasswordError::WrongPassword);
+    }
+    give_back(core, &account, &device.subject).await;
+    let new_hash = core.infra.passwords.hash(&model::password_key(new)).await?;
+    let changed = core.transact(mandate, async |connection| {
+        let before = store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
+        if store::hash_of(connection, user.id).await? != hash {
+            return Err(PasswordError::WrongPassword);
+        }
+        let (session, _) = store::session(connection, own).await?.ok_or(Error::Unauthenticated)?;
+        if session.revoked_at.is_some() {
+            return Err(Error::Unauthenticated.into());
+        }
+        store::revoke_sessions(connection, user.id, Some(own)).await?;
+        let session = store::rotate(connection, own).await?;
+        let after = set_password(connection, mandate.actor, &before, &new_hash).await?;
+        Ok(signed(core, after, &session)?)
+    });
+    changed.await
+}
+
+/// Whether a password will do for this user.
+fn check_password(argument: &str, password: &SecretString, user: &User) -> Result<(), PasswordError> {
+    let mut errors = FieldErrors::default();
+    let words: Vec<&str> = [Some(user.email.as_str()), user.name.as_deref()].into_iter().flatten().collect();
+    let checked = errors.keep(&[argument], model::check_password(password, &words));
+    checked.ok_or(PasswordError::Invalid(errors))
+}
+
+async fn set_password(
+    connection: &mut AsyncPgConnection,
+    actor: Option<UserId>,
+    before: &User,
+    hash: &str,
+) -> Result<User, Error> {
+    let after = store::set_password(connection, before.id, hash).await?;
+    let change = Change::updated(Entity::User, before.id.0, &before.logged(), &after.logged());
+    changes::record(connection, actor, vec![change]).await?;
+    Ok(after)
 }
 
 /// The name under which attempts on an account are counted, which does not tell its address.
@@ -139,26 +432,96 @@ async fn attempt(core: &Core, account: &str, from: &str) -> Result<(), Duration>
     Ok(())
 }
 
-/// Gives a user another role.
-pub async fn set_role(core: &Arc<Core>, actor: Option<UserId>, id: UserId, role: Role) -> Result<User, SetRoleError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            let locked = store::lock_admins_and(connection, id).await?;
-            let admins = locked.iter().filter(|user| user.role == Role::Admin).count();
-            let before = locked.iter().find(|user| user.id == id).ok_or(SetRoleError::NoSuchUser)?;
-            if before.role == role {
-                return Ok(before.clone());
-            }
-            if before.role == Role::Admin && admins == 1 {
-                return Err(SetRoleError::LastAdmin);
-            }
-            let after = store::set_role(connection, id, role).await?;
-            let change = Change::updated(Entity::User, id.0, &before.logged(), &after.logged());
-            changes::record(connection, actor, vec![change]).await?;
-            Ok(after)
-        })
-        .await
+/// Attempts that succeed do not count.
+async fn give_back(core: &Core, account: &str, from: &str) {
+    let infra = &core.infra;
+    infra.limiter.give_back(infra.budgets.logins, account, 1).await;
+    infra.limiter.give_back(infra.budgets.login_addresses, from, 1).await;
+}
+
+/// Gives a user another role. Access tokens with the old one are refused from then on; sessions go on.
+pub async fn set_role(core: &Arc<Core>, mandate: &Mandate, id: UserId, role: Role) -> Result<User, SetRoleError> {
+    let changed = core.transact(mandate, async |connection| {
+        let locked = store::lock_admins_and(connection, id).await?;
+        let admins = locked.iter().filter(|user| user.role == Role::Admin).count();
+        let before = locked.iter().find(|user| user.id == id).ok_or(SetRoleError::NoSuchUser)?;
+        if before.role == role {
+            return Ok(before.clone());
+        }
+        if before.role == Role::Admin && admins == 1 {
+            return Err(SetRoleError::LastAdmin);
+        }
+        let after = store::set_role(connection, id, role).await?;
+        let change = Change::updated(Entity::User, id.0, &before.logged(), &after.logged());
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(after)
+    });
+    changed.await
+}
+
+/// Makes an API key. Its secret is told this once.
+pub async fn create_api_key(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    user: &SignedIn,
+    draft: ApiKeyDraft,
+) -> Result<(ApiKey, String), ApiKeyError> {
+    let draft = draft.check(Utc::now()).map_err(ApiKeyError::Invalid)?;
+    let created = core.transact(mandate, async |connection| {
+        store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
+        if store::count_api_keys(connection, user.id).await? >= MAX_API_KEYS {
+            let mut errors = FieldErrors::default();
+            let message = format!("must not be one more than {MAX_API_KEYS} keys; revoke one first");
+            errors.add(FieldErrorCode::OutOfRange, &[], message);
+            return Err(ApiKeyError::Invalid(errors));
+        }
+        let secret = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
+        let new = NewApiKey {
+            id: ApiKeyId::new(),
+            user_id: user.id,
+            name: draft.name.clone(),
+            prefix: secret.chars().take(SHOWN).collect(),
+            hash: hashed(&secret),
+            scopes: draft.scopes.clone(),
+            expires_at: draft.expires_at,
+        };
+        let key = store::insert_api_key(connection, &new).await?;
+        let change = Change::created(Entity::ApiKey, key.id.0, &key.logged());
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok((key, secret))
+    });
+    created.await
+}
+
+/// Ends an API key: one's own, or for administrators any.
+pub async fn revoke_api_key(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    user: &SignedIn,
+    id: ApiKeyId,
+) -> Result<usize, RevokeError> {
+    let revoked = core.transact(mandate, async |connection| {
+        let key = store::api_key_by_id(connection, id).await?;
+        let key = key.filter(|key| key.user_id == user.id || user.role == Role::Admin).ok_or(RevokeError::NotFound)?;
+        let revoked = store::delete_api_key(connection, id).await?;
+        if revoked > 0 {
+            let change = Change::deleted(Entity::ApiKey, id.0, &key.logged());
+            changes::record(connection, mandate.actor, vec![change]).await?;
+        }
+        Ok(revoked)
+    });
+    revoked.await
+}
+
+/// What is kept of a secret that is random and long.
+pub fn hashed(secret: &str) -> Vec<u8> {
+    digest(&SHA256, secret.as_bytes()).as_ref().to_vec()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    filled.map(|()| bytes).map_err(|_| Error::internal(anyhow::anyhow!("no random numbers")))
 }
 
 /// The user with this address, for the command line.
@@ -167,20 +530,25 @@ pub async fn user_by_email(core: &Core, email: &str) -> Result<Option<UserId>, E
     Ok(store::id_by_email_key(&mut *core.infra.db.read().await?, &email_key).await?)
 }
 
-fn issue(core: &Core, user: &User) -> Result<Issued, Error> {
-    let subject = Subject { id: user.id.0, session: Uuid::now_v7(), role: user.role.as_str().to_owned() };
-    core.infra.tokens.issue(&subject, Utc::now()).map_err(Error::internal)
+/// Forgets sessions and links that have ended, and answers that are kept no longer.
+pub async fn prune(core: &Core) -> Result<usize, Error> {
+    let (lives, now) = (core.accounts.lives, Utc::now());
+    let mut connection = core.infra.db.write().await?;
+    let (begun, used) = (now - lives.whole, now - lives.idle);
+    let sessions = store::prune_sessions(&mut connection, begun, used, now - REVOKED_KEPT).await?;
+    let links = store::prune_mail_tokens(&mut connection).await?;
+    let answers = transaction::prune(&mut connection, now - ANSWERS_KEPT).await?;
+    Ok(sessions + links + answers)
 }
 
 /// Adds customers with these numbers, as far as they are missing.
 pub async fn seed_users(core: &Arc<Core>, numbers: std::ops::Range<u64>, password_hash: &str) -> Result<(), Error> {
     let users: Vec<NewUser> = numbers.map(|number| NewUser::numbered(number, password_hash)).collect();
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::insert_missing(connection, &users).await?;
-            changes::record(connection, None, vec![Change::bulk(Entity::User)]).await?;
-            Ok(())
-        })
-        .await
+    let mandate = Mandate::default();
+    let seeded = core.transact(&mandate, async |connection| {
+        store::insert_missing(connection, &users).await?;
+        changes::record(connection, None, vec![Change::bulk(Entity::User)]).await?;
+        Ok(())
+    });
+    seeded.await
 }

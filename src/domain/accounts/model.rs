@@ -1,5 +1,7 @@
 //! Users, their roles, and the rules for their addresses and passwords.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::{Queryable, Selectable};
 use secrecy::{ExposeSecret, SecretString};
@@ -8,14 +10,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors};
-use crate::domain::ids::{UserId, text_enum};
+use crate::domain::ids::{ApiKeyId, SessionId, UserId, text_enum};
 use crate::domain::text::{self, Problem};
-use crate::infra::schema::users;
+use crate::infra::schema::{api_keys, sessions, users};
 
 /// Bytes of the shortest and the longest password.
 pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
 const MAX_EMAIL: usize = 254;
 const MAX_NAME: usize = 200;
+const MAX_KEY_NAME: usize = 100;
 
 text_enum! {
     /// What a user may do; each role may do all that the ones before it may.
@@ -29,6 +32,36 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// What an API key may do of what its owner may do.
+    Scope {
+        /// See all of the catalogue that its owner sees.
+        CatalogRead = "CATALOG_READ",
+        /// Change the catalogue.
+        CatalogWrite = "CATALOG_WRITE",
+        /// See accounts and the audit log.
+        AccountsRead = "ACCOUNTS_READ",
+        /// Give roles.
+        AccountsWrite = "ACCOUNTS_WRITE",
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |all, scope| all | 1 << scope as u8))
+    }
+}
+
 /// A user, without the password's hash.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = users)]
@@ -39,12 +72,124 @@ pub struct User {
     pub role: Role,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    pub email_verified_at: Option<DateTime<Utc>>,
+    pub password_changed_at: DateTime<Utc>,
+    /// Access tokens with an older one are refused.
+    pub token_version: i32,
 }
 
 impl User {
     /// What the change log keeps: no address, no secret.
     pub fn logged(&self) -> serde_json::Value {
-        json!({ "name": self.name, "role": self.role })
+        json!({
+            "name": self.name,
+            "role": self.role,
+            "emailVerified": self.email_verified_at.is_some(),
+            "passwordChangedAt": self.password_changed_at,
+            TOKEN_VERSION: self.token_version,
+        })
+    }
+}
+
+/// Where [`User::logged`] has the token version.
+pub const TOKEN_VERSION: &str = "tokenVersion";
+
+/// A sign-in on one device.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    /// Key of the MACs in its refresh tokens.
+    pub secret: Vec<u8>,
+    /// What the current refresh token carries.
+    pub counter: i32,
+    pub user_agent: Option<String>,
+    pub address: String,
+    pub created_at: DateTime<Utc>,
+    /// When the counter was raised last.
+    pub used_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl Session {
+    /// When it ends, if it is not used meanwhile.
+    pub fn expires_at(&self, lives: Lives) -> DateTime<Utc> {
+        (self.used_at + lives.idle).min(self.created_at + lives.whole)
+    }
+}
+
+text_enum! {
+    /// What a link in a mail is for.
+    MailPurpose {
+        ResetPassword = "RESET_PASSWORD",
+        VerifyEmail = "VERIFY_EMAIL",
+    }
+}
+
+/// How long sessions live: unused, and at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Lives {
+    pub idle: Duration,
+    pub whole: Duration,
+}
+
+/// Where somebody signs in.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The IP address.
+    pub address: String,
+    /// What the program calls itself.
+    pub user_agent: Option<String>,
+    /// The name under which attempts from there are counted.
+    pub subject: String,
+}
+
+/// A machine's credential.
+#[derive(Clone, Debug, Queryable, Selectable, Serialize, Deserialize)]
+#[diesel(table_name = api_keys)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub user_id: UserId,
+    pub name: String,
+    /// How the secret begins.
+    pub prefix: String,
+    pub scopes: Vec<Scope>,
+    pub created_at: DateTime<Utc>,
+    /// To the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl ApiKey {
+    /// What the change log keeps.
+    pub fn logged(&self) -> serde_json::Value {
+        json!({ "user": self.user_id, "name": self.name, "prefix": self.prefix, "scopes": self.scopes })
+    }
+}
+
+/// An API key as somebody asked for it.
+#[derive(Clone, Debug)]
+pub struct ApiKeyDraft {
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl ApiKeyDraft {
+    /// The key as it will be, or all that is wrong with it.
+    pub fn check(mut self, now: DateTime<Utc>) -> Result<Self, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        self.name = errors.keep(&["name"], text::line(&self.name, MAX_KEY_NAME)).unwrap_or_default();
+        self.scopes.sort_unstable();
+        self.scopes.dedup();
+        if self.scopes.is_empty() {
+            errors.add(FieldErrorCode::Required, &["scopes"], "must name what the key may do");
+        }
+        if self.expires_at.is_some_and(|end| end <= now) {
+            errors.add(FieldErrorCode::OutOfRange, &["expiresAt"], "must lie in the future");
+        }
+        if errors.0.is_empty() { Ok(self) } else { Err(errors) }
     }
 }
 
@@ -55,32 +200,93 @@ pub enum Viewer {
     User(SignedIn),
 }
 
-/// A user who showed a valid access token.
+/// A user who showed a valid credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedIn {
     pub id: UserId,
     pub role: Role,
-    pub session: Uuid,
-    /// When the token ends.
-    pub expires_at: DateTime<Utc>,
+    pub credential: Credential,
+    /// The user's token version when the credential was looked at.
+    pub token_version: i32,
+    /// When the credential ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What a user showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token of this session.
+    Session(SessionId),
+    ApiKey(ApiKeyId, Scopes),
+}
+
+impl Credential {
+    /// What the change log calls it when it is revoked.
+    pub fn id(self) -> Uuid {
+        match self {
+            Self::Session(id) => id.0,
+            Self::ApiKey(id, _) => id.0,
+        }
+    }
+}
+
+/// What somebody must have to do something: a role, and an API key also a scope. Without one, only a session will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    pub role: Role,
+    pub scope: Option<Scope>,
+}
+
+impl Right {
+    pub const fn new(role: Role, scope: Scope) -> Self {
+        Self { role, scope: Some(scope) }
+    }
+}
+
+impl Right {
+    /// What the staff sees of the catalogue, and of the schema.
+    pub const STAFF: Self = Self::new(Role::Staff, Scope::CatalogRead);
+    /// What administrators see of accounts.
+    pub const ADMIN: Self = Self::new(Role::Admin, Scope::AccountsRead);
+}
+
+impl SignedIn {
+    /// The session, for what is done with sessions alone.
+    ///
+    /// # Errors
+    /// [`Error::OutOfScope`] for an API key.
+    pub fn session(&self) -> Result<SessionId, Error> {
+        match self.credential {
+            Credential::Session(id) => Ok(id),
+            Credential::ApiKey(..) => Err(Error::OutOfScope("sign in for it")),
+        }
+    }
 }
 
 impl Viewer {
-    /// The user, who may do what `role` may.
+    /// The user, who has this right.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] for nobody, [`Error::Forbidden`] for a lesser role.
-    pub fn require(&self, role: Role) -> Result<SignedIn, Error> {
-        match self {
-            Self::Anonymous => Err(Error::Unauthenticated),
-            Self::User(user) if user.role >= role => Ok(*user),
-            Self::User(_) => Err(Error::Forbidden(role.as_str())),
+    /// [`Error::Unauthenticated`] for nobody, [`Error::Forbidden`] for a lesser role, [`Error::OutOfScope`] for an API key
+    /// without the scope.
+    pub fn require(&self, right: Right) -> Result<SignedIn, Error> {
+        let user = match self {
+            Self::Anonymous => return Err(Error::Unauthenticated),
+            Self::User(user) if user.role < right.role => return Err(Error::Forbidden(right.role.as_str())),
+            Self::User(user) => *user,
+        };
+        match (user.credential, right.scope) {
+            (Credential::ApiKey(_, scopes), Some(scope)) if !scopes.contains(scope) => {
+                Err(Error::OutOfScope("make one with the scope that the schema names"))
+            }
+            (Credential::ApiKey(..), None) => user.session().map(|_| user),
+            _ => Ok(user),
         }
     }
 
-    /// Whether the viewer may do what `role` may.
-    pub fn is(&self, role: Role) -> bool {
-        self.require(role).is_ok()
+    /// Whether the viewer has this right.
+    pub fn may(&self, right: Right) -> bool {
+        self.require(right).is_ok()
     }
 
     /// The user, if the viewer is one.
@@ -113,7 +319,7 @@ impl AccountDraft {
     pub fn check(self) -> Result<NewAccount, FieldErrors> {
         let mut errors = FieldErrors::default();
         let email_key = errors.keep(&["email"], email_key(&self.email));
-        errors.keep(&["password"], check_password(&self.password));
+        errors.keep(&["password"], check_password(&self.password, &[]));
         let name = self.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.and_then(|name| errors.keep(&["name"], text::line(name, MAX_NAME)));
         match email_key {
@@ -125,7 +331,7 @@ impl AccountDraft {
     }
 }
 
-fn check_password(password: &SecretString) -> Result<(), Problem> {
+pub fn check_password(password: &SecretString, _about: &[&str]) -> Result<(), Problem> {
     let bytes = password.expose_secret().len();
     if bytes < *PASSWORD_BYTES.start() {
         return Err((FieldErrorCode::TooShort, format!("must have at least {} bytes", PASSWORD_BYTES.start())));

@@ -2,20 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::domain::Core;
-use crate::domain::accounts::model::{SignedIn, User};
-use crate::domain::accounts::store;
+use crate::domain::accounts::commands::hashed;
+use crate::domain::accounts::model::{ApiKey, Credential, Session, SignedIn, User};
+use crate::domain::accounts::store::{self, Audited};
 use crate::domain::answers::{Reach, Region};
-use crate::domain::changes::Entity;
+use crate::domain::changes::{Dependencies, Entity, Place};
 use crate::domain::error::Error;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::page::{Page, Window};
 
 const USERS: Region = Region { name: "user", reach: Reach::Process };
+const API_KEYS: Region = Region { name: "api_key", reach: Reach::Process };
+/// Sessions, or API keys, that are listed of a user.
+const MOST: i64 = 100;
 
 /// Of these users those that exist.
 pub async fn users_by_ids(core: &Arc<Core>, ids: &[UserId]) -> Result<HashMap<UserId, Arc<User>>, Error> {
@@ -36,28 +40,110 @@ pub async fn user_count(core: &Core) -> Result<i64, Error> {
     Ok(store::count(&mut *core.infra.db.read().await?).await?)
 }
 
-/// Ready once the user has no longer the role that the token says, or is no more.
-pub async fn until_revoked(core: &Arc<Core>, user: SignedIn) {
-    while let Err(error) = watch(core, user).await {
-        // Whatever happens meanwhile is looked at first when it works again.
-        tracing::debug!(%error, "nothing is known of a user's role");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+/// The user's sessions that go on, the last used first, [`MOST`] at most.
+pub async fn sessions(core: &Core, user: UserId) -> Result<Vec<Session>, Error> {
+    let sessions = store::sessions_of(&mut *core.infra.db.read().await?, user, MOST).await?;
+    let now = Utc::now();
+    Ok(sessions.into_iter().filter(|session| session.expires_at(core.accounts.lives) > now).collect())
 }
 
-async fn watch(core: &Arc<Core>, user: SignedIn) -> Result<(), Error> {
-    let mut changes = std::pin::pin!(core.changes_after(None).await?);
-    loop {
-        // Also at first: the token may be older than the last change.
-        let now = users_by_ids(core, &[user.id]).await?;
-        if now.get(&user.id).is_none_or(|now| now.role != user.role) {
-            return Ok(());
+/// A session that goes on.
+pub async fn session(core: &Core, id: SessionId) -> Result<Option<Session>, Error> {
+    let found = store::session(&mut *core.infra.db.read().await?, id).await?;
+    let goes_on =
+        |session: &Session, now| session.revoked_at.is_none() && session.expires_at(core.accounts.lives) > now;
+    Ok(found.filter(|(session, now)| goes_on(session, *now)).map(|(session, _)| session))
+}
+
+/// The user's API keys, the newest first, [`MOST`] at most.
+pub async fn api_keys(core: &Core, user: UserId) -> Result<Vec<ApiKey>, Error> {
+    Ok(store::api_keys_of(&mut *core.infra.db.read().await?, user, MOST).await?)
+}
+
+/// The API key with this id.
+pub async fn api_key(core: &Core, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+    Ok(store::api_key_by_id(&mut *core.infra.db.read().await?, id).await?)
+}
+
+/// Whom an API key speaks for; nobody, if there is no such key or it has ended.
+pub async fn by_api_key(core: &Arc<Core>, secret: &str) -> Result<Option<SignedIn>, Error> {
+    let hash = hashed(secret);
+    let found = core.answer(API_KEYS, &hash, {
+        let hash = hash.clone();
+        async move |core: Arc<Core>| {
+            let found = store::api_key(&mut *core.infra.db.read().await?, &hash).await?;
+            // What does not exist is not remembered: there is no end to it.
+            let (key, user) = found.ok_or(Error::Unauthenticated)?;
+            let entities = vec![(Entity::ApiKey, key.id.0), (Entity::User, user.id.0)];
+            Ok(((key, user), Dependencies { kinds: Vec::new(), entities }))
         }
-        loop {
-            let change = changes.next().await.ok_or(Error::Busy)??;
-            if change.entity == Entity::User && change.entity_id.is_none_or(|id| id == user.id.0) {
-                break;
-            }
-        }
+    });
+    let found: Arc<(ApiKey, User)> = match found.await {
+        Err(Error::Unauthenticated) => return Ok(None),
+        found => found?,
+    };
+    let (key, user) = &*found;
+    if key.expires_at.is_some_and(|end| end <= Utc::now()) {
+        return Ok(None);
     }
+    note_use(core, key.id);
+    Ok(Some(SignedIn {
+        id: user.id,
+        role: user.role,
+        credential: Credential::ApiKey(key.id, key.scopes.iter().copied().collect()),
+        token_version: user.token_version,
+        expires_at: key.expires_at,
+    }))
+}
+
+fn note_use(core: &Arc<Core>, id: ApiKeyId) {
+    if core.accounts.used_keys.contains_key(&id) {
+        return;
+    }
+    core.accounts.used_keys.insert(id, ());
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let noted = async { Ok::<_, Error>(store::touch_api_key(&mut *core.infra.db.write().await?, id).await?) };
+        if let Err(error) = noted.await {
+            tracing::debug!(%error, "the use of an API key was not noted");
+        }
+    });
+}
+
+/// Makes sure that the user's credential counts still, from the database itself: for what must not happen by one that was
+/// revoked a moment ago.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] if it was revoked.
+pub async fn assure(core: &Core, user: &SignedIn) -> Result<(), Error> {
+    let mut connection = core.infra.db.write().await?;
+    let counts = match user.credential {
+        Credential::Session(id) => store::is_current(&mut connection, id, user.token_version).await?,
+        Credential::ApiKey(id, _) => store::api_key_by_id(&mut connection, id).await?.is_some(),
+    };
+    if counts { Ok(()) } else { Err(Error::Unauthenticated) }
+}
+
+/// Makes sure that the user has shown that the e-mail address is theirs.
+///
+/// # Errors
+/// [`Error::Unverified`] if not.
+pub async fn assure_verified(core: &Arc<Core>, id: UserId) -> Result<(), Error> {
+    let user = users_by_ids(core, &[id]).await?.remove(&id);
+    if user.is_some_and(|user| user.email_verified_at.is_some()) { Ok(()) } else { Err(Error::Unverified) }
+}
+
+/// What the audit log is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    pub actor: Option<UserId>,
+    pub entity: Option<Entity>,
+    pub entity_id: Option<Uuid>,
+    pub since: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Who did what, the latest first.
+pub async fn audit(core: &Core, filter: &AuditFilter, window: &Window<Place>) -> Result<Page<Audited>, Error> {
+    Ok(window.page(store::audit(&mut *core.infra.db.read().await?, filter, window).await?))
 }

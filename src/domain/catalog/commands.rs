@@ -1,9 +1,7 @@
 //! Writes of the catalogue.
 
-use std::sync::Arc;
-
 use diesel::result::Error as DieselError;
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel_async::AsyncPgConnection;
 
 use crate::domain::Core;
 use crate::domain::catalog::category::{Category, CategoryDraft, CategoryPatch, MAX_DEPTH, NewCategory, Tree};
@@ -12,6 +10,7 @@ use crate::domain::catalog::{demo, store};
 use crate::domain::changes::{self, Change, Entity};
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
 use crate::domain::ids::{CategoryId, ProductId, UserId};
+use crate::domain::transaction::{Mandate, failures};
 
 /// Why a product stayed as it was.
 #[derive(Debug)]
@@ -40,124 +39,102 @@ pub enum CategoryError {
     Failed(Error),
 }
 
-impl<E: Into<Error>> From<E> for ProductError {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl<E: Into<Error>> From<E> for CategoryError {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
+failures! { ProductError CategoryError }
 
 /// Puts a product into the catalogue.
-pub async fn create_product(core: &Arc<Core>, actor: UserId, draft: ProductDraft) -> Result<Product, ProductError> {
+pub async fn create_product(core: &Core, mandate: &Mandate, draft: ProductDraft) -> Result<Product, ProductError> {
     let own_slug = draft.slug.is_some();
     let mut product = draft.check().map_err(ProductError::Invalid)?;
 
-    let mut connection = core.infra.db.write().await?;
-    match insert(&mut connection, actor, &product).await {
+    match insert(core, mandate, &product).await {
         // The slug was made from the name, so it may be made otherwise.
         Err(ProductError::Taken("slug")) if !own_slug => {
             product.slug = model::second_slug(&product.name, &product.sku);
-            insert(&mut connection, actor, &product).await
+            insert(core, mandate, &product).await
         }
         inserted => inserted,
     }
 }
 
-async fn insert(
-    connection: &mut AsyncPgConnection,
-    actor: UserId,
-    product: &NewProduct,
-) -> Result<Product, ProductError> {
-    connection
-        .transaction(async |connection| {
-            let inserted = store::insert(connection, ProductId::new(), Some(actor), product).await;
-            let product = inserted.map_err(named)?;
-            let change = Change::created(Entity::Product, product.id.0, &product);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(product)
-        })
-        .await
+async fn insert(core: &Core, mandate: &Mandate, product: &NewProduct) -> Result<Product, ProductError> {
+    core.transact(mandate, async |connection| {
+        let inserted = store::insert(connection, ProductId::new(), mandate.actor, product).await;
+        let product = inserted.map_err(named)?;
+        let change = Change::created(Entity::Product, product.id.0, &product);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(product)
+    })
+    .await
 }
 
 /// Changes a product; what the patch leaves as it is raises no version.
 pub async fn update_product(
-    core: &Arc<Core>,
-    actor: UserId,
+    core: &Core,
+    mandate: &Mandate,
     key: ProductKey,
     patch: ProductPatch,
     if_version: Option<i32>,
 ) -> Result<Product, ProductError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            let before = locked(connection, &key, if_version).await?;
-            let wanted = patch.check(&before).map_err(ProductError::Invalid)?;
-            if wanted.is(&before) {
-                return Ok(before);
-            }
-            let after = store::update(connection, before.id, &wanted).await.map_err(named)?;
-            let change = Change::updated(Entity::Product, after.id.0, &before, &after);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(after)
-        })
-        .await
+    core.transact(mandate, async |connection| {
+        let before = locked(connection, &key, if_version).await?;
+        let wanted = patch.clone().check(&before).map_err(ProductError::Invalid)?;
+        if wanted.is(&before) {
+            return Ok(before);
+        }
+        let after = store::update(connection, before.id, &wanted).await.map_err(named)?;
+        let change = Change::updated(Entity::Product, after.id.0, &before, &after);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(after)
+    })
+    .await
 }
 
 /// Adds to a product's stock, or takes from it; with `change_from` only if that is the stock now.
 pub async fn adjust_stock(
-    core: &Arc<Core>,
-    actor: UserId,
+    core: &Core,
+    mandate: &Mandate,
     key: ProductKey,
     delta: i32,
     change_from: Option<i32>,
 ) -> Result<Product, ProductError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            let before = locked(connection, &key, None).await?;
-            if change_from.is_some_and(|expected| expected != before.stock) {
-                return Err(ProductError::Moved(Box::new(before)));
-            }
-            let stock = before.stock.checked_add(delta).filter(|stock| (0..=MAX_STOCK).contains(stock));
-            let Some(stock) = stock else {
-                let mut errors = FieldErrors::default();
-                let message = format!("must leave a stock between 0 and {MAX_STOCK}; it is {} now", before.stock);
-                errors.add(FieldErrorCode::OutOfRange, &["delta"], message);
-                return Err(ProductError::Invalid(errors));
-            };
-            if stock == before.stock {
-                return Ok(before);
-            }
-            let after = store::set_stock(connection, before.id, stock).await?;
-            let change = Change::updated(Entity::Product, after.id.0, &before, &after);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(after)
-        })
-        .await
+    core.transact(mandate, async |connection| {
+        let before = locked(connection, &key, None).await?;
+        if change_from.is_some_and(|expected| expected != before.stock) {
+            return Err(ProductError::Moved(Box::new(before)));
+        }
+        let stock = before.stock.checked_add(delta).filter(|stock| (0..=MAX_STOCK).contains(stock));
+        let Some(stock) = stock else {
+            let mut errors = FieldErrors::default();
+            let message = format!("must leave a stock between 0 and {MAX_STOCK}; it is {} now", before.stock);
+            errors.add(FieldErrorCode::OutOfRange, &["delta"], message);
+            return Err(ProductError::Invalid(errors));
+        };
+        if stock == before.stock {
+            return Ok(before);
+        }
+        let after = store::set_stock(connection, before.id, stock).await?;
+        let change = Change::updated(Entity::Product, after.id.0, &before, &after);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(after)
+    })
+    .await
 }
 
 /// Takes a product out of the catalogue.
 pub async fn delete_product(
-    core: &Arc<Core>,
-    actor: UserId,
+    core: &Core,
+    mandate: &Mandate,
     key: ProductKey,
     if_version: Option<i32>,
 ) -> Result<ProductId, ProductError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            let before = locked(connection, &key, if_version).await?;
-            store::delete(connection, before.id).await?;
-            let change = Change::deleted(Entity::Product, before.id.0, &before);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(before.id)
-        })
-        .await
+    core.transact(mandate, async |connection| {
+        let before = locked(connection, &key, if_version).await?;
+        store::delete(connection, before.id).await?;
+        let change = Change::deleted(Entity::Product, before.id.0, &before);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(before.id)
+    })
+    .await
 }
 
 async fn locked(
@@ -184,64 +161,58 @@ fn named(error: DieselError) -> ProductError {
 }
 
 /// Adds a category to the tree.
-pub async fn create_category(core: &Arc<Core>, actor: UserId, draft: CategoryDraft) -> Result<Category, CategoryError> {
+pub async fn create_category(core: &Core, mandate: &Mandate, draft: CategoryDraft) -> Result<Category, CategoryError> {
     let category = draft.check().map_err(CategoryError::Invalid)?;
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::lock_categories(connection).await?;
-            let tree = Tree::from(store::categories(connection).await?);
-            check_place(&tree, None, &category)?;
-            let category =
-                store::insert_category(connection, CategoryId::new(), &category).await.map_err(named_category)?;
-            let change = Change::created(Entity::Category, category.id.0, &category);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(category)
-        })
-        .await
+    core.transact(mandate, async |connection| {
+        store::lock_categories(connection).await?;
+        let tree = Tree::from(store::categories(connection).await?);
+        check_place(&tree, None, &category)?;
+        let category =
+            store::insert_category(connection, CategoryId::new(), &category).await.map_err(named_category)?;
+        let change = Change::created(Entity::Category, category.id.0, &category);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(category)
+    })
+    .await
 }
 
 /// Changes a category, or moves it with all below it.
 pub async fn update_category(
-    core: &Arc<Core>,
-    actor: UserId,
+    core: &Core,
+    mandate: &Mandate,
     id: CategoryId,
     patch: CategoryPatch,
 ) -> Result<Category, CategoryError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::lock_categories(connection).await?;
-            let tree = Tree::from(store::categories(connection).await?);
-            let before = tree.get(id).ok_or(CategoryError::NotFound)?;
-            let draft = patch.apply(before).map_err(CategoryError::Invalid)?;
-            let wanted = draft.check().map_err(CategoryError::Invalid)?;
-            if wanted.is(before) {
-                return Ok(before.clone());
-            }
-            check_place(&tree, Some(id), &wanted)?;
-            let after = store::update_category(connection, id, &wanted).await.map_err(named_category)?;
-            let change = Change::updated(Entity::Category, id.0, before, &after);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(after)
-        })
-        .await
+    core.transact(mandate, async |connection| {
+        store::lock_categories(connection).await?;
+        let tree = Tree::from(store::categories(connection).await?);
+        let before = tree.get(id).ok_or(CategoryError::NotFound)?;
+        let draft = patch.clone().apply(before).map_err(CategoryError::Invalid)?;
+        let wanted = draft.check().map_err(CategoryError::Invalid)?;
+        if wanted.is(before) {
+            return Ok(before.clone());
+        }
+        check_place(&tree, Some(id), &wanted)?;
+        let after = store::update_category(connection, id, &wanted).await.map_err(named_category)?;
+        let change = Change::updated(Entity::Category, id.0, before, &after);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(after)
+    })
+    .await
 }
 
 /// Removes a category that nothing is in.
-pub async fn delete_category(core: &Arc<Core>, actor: UserId, id: CategoryId) -> Result<CategoryId, CategoryError> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::lock_categories(connection).await?;
-            let tree = Tree::from(store::categories(connection).await?);
-            let before = tree.get(id).ok_or(CategoryError::NotFound)?;
-            store::delete_category(connection, id).await.map_err(named_category)?;
-            let change = Change::deleted(Entity::Category, id.0, before);
-            changes::record(connection, Some(actor), vec![change]).await?;
-            Ok(id)
-        })
-        .await
+pub async fn delete_category(core: &Core, mandate: &Mandate, id: CategoryId) -> Result<CategoryId, CategoryError> {
+    core.transact(mandate, async |connection| {
+        store::lock_categories(connection).await?;
+        let tree = Tree::from(store::categories(connection).await?);
+        let before = tree.get(id).ok_or(CategoryError::NotFound)?;
+        store::delete_category(connection, id).await.map_err(named_category)?;
+        let change = Change::deleted(Entity::Category, id.0, before);
+        changes::record(connection, mandate.actor, vec![change]).await?;
+        Ok(id)
+    })
+    .await
 }
 
 /// The parent exists, is not below the category itself, and the tree does not become too deep.
@@ -270,31 +241,27 @@ fn named_category(error: DieselError) -> CategoryError {
 }
 
 /// Adds the demo's categories, as far as they are missing.
-pub async fn seed_categories(core: &Arc<Core>) -> Result<(), Error> {
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::insert_demo_categories(connection, &demo::categories()).await?;
-            changes::record(connection, None, vec![Change::bulk(Entity::Category)]).await?;
-            Ok(())
-        })
-        .await
+pub async fn seed_categories(core: &Core) -> Result<(), Error> {
+    core.transact(&Mandate::default(), async |connection| {
+        store::insert_demo_categories(connection, &demo::categories()).await?;
+        changes::record(connection, None, vec![Change::bulk(Entity::Category)]).await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Adds the demo's products with these numbers, as far as they are missing.
 pub async fn seed_products(
-    core: &Arc<Core>,
+    core: &Core,
     numbers: std::ops::Range<u64>,
     created_by: Option<UserId>,
 ) -> Result<(), Error> {
     let products: Vec<_> = numbers.filter_map(|number| demo::product(number, created_by)).collect();
-    let mut connection = core.infra.db.write().await?;
-    connection
-        .transaction(async |connection| {
-            store::prepare_for_many(connection).await?;
-            store::insert_demo_products(connection, &products).await?;
-            changes::record(connection, None, vec![Change::bulk(Entity::Product)]).await?;
-            Ok(())
-        })
-        .await
+    core.transact(&Mandate::default(), async |connection| {
+        store::prepare_for_many(connection).await?;
+        store::insert_demo_products(connection, &products).await?;
+        changes::record(connection, None, vec![Change::bulk(Entity::Product)]).await?;
+        Ok(())
+    })
+    .await
 }

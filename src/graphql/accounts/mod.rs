@@ -1,9 +1,11 @@
 //! Accounts in the graph.
 
+mod audit;
 mod mutations;
 mod queries;
 mod types;
 
+pub use audit::AuditQueries;
 pub use mutations::AccountMutations;
 pub use queries::AccountQueries;
-pub use types::{Role, User};
+pub use types::{ApiKey, Role, Scope, Session, User};

@@ -5,12 +5,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::domain::accounts::{Role, queries};
+use crate::domain::accounts::queries;
 use crate::domain::ids::UserId;
 use crate::domain::page::PageArguments;
-use crate::graphql::accounts::types::{User, UserConnection, UserEdge};
+use crate::graphql::accounts::types::{Role, Scope, User, UserConnection, UserEdge};
 use crate::graphql::context::OfRequest;
-use crate::graphql::directives::{cost, list_size, names};
+use crate::graphql::directives::{auth, cost, list_size, names};
 use crate::graphql::error::Result;
 use crate::graphql::page::PageInfo;
 
@@ -29,7 +29,7 @@ impl AccountQueries {
     }
 
     /// All users, the newest first. For administrators.
-    #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(20), names(["first", "last"]), names(["edges", "nodes"]), Some(false)), directive = auth::apply(Role::Admin, Some(Scope::AccountsRead), None))]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -40,8 +40,8 @@ impl AccountQueries {
         #[graphql(desc = "How many, from the end or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "A page's `startCursor`: what precedes it.")] before: Option<String>,
     ) -> Result<Option<UserConnection>> {
+        ctx.permitted()?;
         let request = ctx.request();
-        request.require(Role::Admin)?;
         let window = PageArguments { first, after, last, before, offset: None }.check(read_cursor)?;
 
         let page = queries::users(&request.core, &window).await?;

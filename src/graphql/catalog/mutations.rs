@@ -2,15 +2,15 @@
 
 use async_graphql::{Context, ID, Object, SimpleObject, Union};
 
-use crate::domain::accounts::Role;
 use crate::domain::catalog::commands::{self, CategoryError as CategoryFailure, ProductError as ProductFailure};
 use crate::domain::catalog::{self, queries};
 use crate::domain::error::Error;
 use crate::domain::ids::ProductId;
+use crate::graphql::accounts::{Role, Scope};
 use crate::graphql::catalog::inputs::{CategoryInput, CategoryPatch, ProductInput, ProductKey, ProductPatch};
 use crate::graphql::catalog::types::{Category, Product};
 use crate::graphql::context::OfRequest;
-use crate::graphql::directives::{cost, list_size};
+use crate::graphql::directives::{auth, cost, list_size};
 use crate::graphql::error::{ErrorCode, NotFoundError, Result, TakenError, ValidationError, path};
 use crate::graphql::id::{self, NodeId};
 
@@ -90,20 +90,20 @@ pub struct CatalogMutations;
 #[Object]
 impl CatalogMutations {
     /// Puts a product into the catalogue. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn create_product(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The new product.")] input: ProductInput,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
-        let created = commands::create_product(&request.core, actor.id, input.read()?).await;
+        let mandate = ctx.mandate().await?;
+        let created = commands::create_product(&request.core, &mandate, input.read()?).await;
         product_payload("input", "", created)
     }
 
     /// Changes a product. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn update_product(
         &self,
         ctx: &Context<'_>,
@@ -112,14 +112,14 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its version still.")] if_version: Option<i32>,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
+        let mandate = ctx.mandate().await?;
         let (key, patch) = (by.read("by")?, patch.read()?);
-        let updated = commands::update_product(&request.core, actor.id, key, patch, if_version).await;
+        let updated = commands::update_product(&request.core, &mandate, key, patch, if_version).await;
         product_payload("patch", "ifVersion", updated)
     }
 
     /// Takes a product out of the catalogue. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn delete_product(
         &self,
         ctx: &Context<'_>,
@@ -127,14 +127,14 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its version still.")] if_version: Option<i32>,
     ) -> Result<Option<DeleteProductPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
-        let deleted = commands::delete_product(&request.core, actor.id, by.read("by")?, if_version).await;
+        let mandate = ctx.mandate().await?;
+        let deleted = commands::delete_product(&request.core, &mandate, by.read("by")?, if_version).await;
         let (deleted, errors): (Option<ProductId>, _) = split_product("", "ifVersion", deleted)?;
         Ok(Some(DeleteProductPayload { deleted_id: deleted.map(|id| NodeId::Product(id).encode()), errors }))
     }
 
     /// Adds to a product's stock, or takes from it, whatever others do meanwhile. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn adjust_stock(
         &self,
         ctx: &Context<'_>,
@@ -143,26 +143,26 @@ impl CatalogMutations {
         #[graphql(desc = "Only if this is its stock now.")] change_from: Option<i32>,
     ) -> Result<Option<ProductPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
-        let adjusted = commands::adjust_stock(&request.core, actor.id, by.read("by")?, delta, change_from).await;
+        let mandate = ctx.mandate().await?;
+        let adjusted = commands::adjust_stock(&request.core, &mandate, by.read("by")?, delta, change_from).await;
         product_payload("", "changeFrom", adjusted)
     }
 
     /// Adds a category to the tree. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn create_category(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The new category.")] input: CategoryInput,
     ) -> Result<Option<CategoryPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
-        let created = commands::create_category(&request.core, actor.id, input.read()?).await;
+        let mandate = ctx.mandate().await?;
+        let created = commands::create_category(&request.core, &mandate, input.read()?).await;
         category_payload(ctx, "input", created).await
     }
 
     /// Changes a category, or moves it with all below it. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn update_category(
         &self,
         ctx: &Context<'_>,
@@ -170,22 +170,22 @@ impl CatalogMutations {
         #[graphql(desc = "What to change of it.")] patch: CategoryPatch,
     ) -> Result<Option<CategoryPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
+        let mandate = ctx.mandate().await?;
         let id = id::category("id", &id)?;
-        let updated = commands::update_category(&request.core, actor.id, id, patch.read()?).await;
+        let updated = commands::update_category(&request.core, &mandate, id, patch.read()?).await;
         category_payload(ctx, "patch", updated).await
     }
 
     /// Removes a category that nothing is in. For the staff.
-    #[graphql(directive = cost::apply("10".to_owned()))]
+    #[graphql(directive = cost::apply("10".to_owned()), directive = auth::apply(Role::Staff, Some(Scope::CatalogWrite), None))]
     async fn delete_category(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The category's id.")] id: ID,
     ) -> Result<Option<DeleteCategoryPayload>> {
         let request = ctx.request();
-        let actor = request.require(Role::Staff)?;
-        let deleted = commands::delete_category(&request.core, actor.id, id::category("id", &id)?).await;
+        let mandate = ctx.mandate().await?;
+        let deleted = commands::delete_category(&request.core, &mandate, id::category("id", &id)?).await;
         let (deleted, errors) = split_category("", deleted)?;
         Ok(Some(DeleteCategoryPayload { deleted_id: deleted.map(|id| NodeId::Category(id).encode()), errors }))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object};
 
-use crate::domain::accounts::Role;
+use crate::domain::accounts::Right;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::filter::Test;
 use crate::domain::catalog::{Filter, ListDraft, queries};
@@ -112,7 +112,7 @@ pub async fn product_connection(ctx: &Context<'_>, arguments: ListArguments) -> 
         filter = Filter::All(vec![filter, Filter::Is(Test::Category([category].into()))]);
     }
     let sort = sort.into_iter().map(ProductSort::read).collect();
-    let draft = ListDraft { search, filter, sort, all_states: request.may(Role::Staff) };
+    let draft = ListDraft { search, filter, sort, all_states: request.may(Right::STAFF) };
     let list = Arc::new(draft.check()?);
     let window = page.check(|text| Cursor::decode(&list, text))?;
 

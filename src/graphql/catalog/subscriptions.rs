@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{Stream, StreamExt};
 use uuid::Uuid;
 
-use crate::domain::accounts::Role;
+use crate::domain::accounts::Right;
 use crate::domain::catalog::events::{self, EventFilter, EventKind};
 use crate::domain::changes::Place;
 use crate::graphql::catalog::inputs::ProductFilter;
@@ -80,7 +80,7 @@ impl CatalogSubscriptions {
         let which = EventFilter {
             filter: filter.unwrap_or_default().read()?.check()?,
             kinds: types.map(|types| types.into_iter().map(EventKind::from).collect()),
-            all_states: request.may(Role::Staff),
+            all_states: request.may(Right::STAFF),
         };
         let events = events::product_events(&request.core, which, after).await?;
         let notes = Arc::clone(&request.notes);

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 
-use crate::domain::accounts::Role;
+use crate::domain::accounts::Right;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::model::StockState as DomainStockState;
 use crate::domain::catalog::money::{format_minor, fraction_digits};
 use crate::domain::catalog::{self, Found, List, Tree, queries};
 use crate::domain::ids::CategoryId;
 use crate::domain::page::{Page, PageArguments};
-use crate::graphql::accounts::User;
+use crate::graphql::accounts::{Role, Scope, User};
 use crate::graphql::catalog::inputs::{ProductFilter, ProductSort};
 use crate::graphql::catalog::queries::{ListArguments, product_connection};
 use crate::graphql::context::{OfRequest, RequestContext};
-use crate::graphql::directives::{cost, list_size, names};
+use crate::graphql::directives::{auth, cost, list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::page::{Count, CountPrecision, PageInfo};
@@ -59,7 +59,7 @@ impl From<catalog::Product> for Product {
 impl Product {
     /// Drafts and archived products are for the staff.
     pub fn is_visible_in(&self, request: &RequestContext) -> bool {
-        self.status == catalog::Status::Active || request.may(Role::Staff)
+        self.status == catalog::Status::Active || request.may(Right::STAFF)
     }
 }
 
@@ -163,10 +163,13 @@ impl Product {
     }
 
     /// Who put it into the catalogue; null for those who are not of the staff.
+    #[graphql(directive = auth::apply(Role::Staff, Some(Scope::CatalogRead), None))]
     async fn created_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         let request = ctx.request();
         match self.created_by {
-            Some(id) if request.may(Role::Staff) => Ok(request.users.load(id).await?.map(User::from)),
+            Some(id) if request.may_see("Product", "createdBy", None) => {
+                Ok(request.users.load(id).await?.map(User::from))
+            }
             _ => Ok(None),
         }
     }

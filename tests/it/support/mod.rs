@@ -7,18 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use stockroom::config::Settings;
 use stockroom::domain::Core;
-use stockroom::domain::accounts::{self, AccountDraft, Role};
+use stockroom::domain::accounts::{self, AccountDraft, Device, Revocations, Role};
+use stockroom::domain::transaction::Mandate;
 use stockroom::graphql;
 use stockroom::graphql::service::ServiceInfo;
 use stockroom::infra::Infra;
 use stockroom::infra::db::Database;
 use stockroom::infra::keys::SigningKey;
-use stockroom::infra::tokens::Subject;
 use stockroom::transport::{self, App};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -72,6 +71,7 @@ impl TestServer {
         let settings = Settings::from_flags(&flags).unwrap();
         let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &key);
         let core = Core::new(&settings, infra.unwrap());
+        Revocations::follow(&core).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let connections = settings.max_connections;
         let schema = build(graphql::builder().data(ServiceInfo::new(&settings))).finish();
@@ -91,12 +91,17 @@ impl TestServer {
     /// A client with an account of this role.
     pub async fn signed_in(&self, role: Role) -> Client {
         let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
-        let password = "correct horse".to_owned().into();
-        let draft = AccountDraft { email, password, name: Some(format!("A {}", role.as_str())) };
-        let user = accounts::commands::create_user(&self.core, draft, role).await.unwrap();
-        let subject = Subject { id: user.id.0, session: Uuid::now_v7(), role: role.as_str().to_owned() };
-        let token = self.core.infra.tokens.issue(&subject, Utc::now()).unwrap().token;
-        Client { token: Some(token), ..self.anonymous() }
+        let password = SecretString::from(PASSWORD);
+        let draft = AccountDraft {
+            email: email.clone(),
+            password: password.clone(),
+            name: Some(format!("A {}", role.as_str())),
+        };
+        accounts::commands::create_user(&self.core, draft, role).await.unwrap();
+        let device = Device { address: "127.0.0.1".to_owned(), user_agent: None, subject: "127.0.0.1".to_owned() };
+        let mandate = Mandate::default();
+        let signed = accounts::commands::login(&self.core, &mandate, &email, &password, &device).await.unwrap();
+        Client { token: Some(signed.access_token), ..self.anonymous() }
     }
 
     /// Statements that `work` sends through the pools.
@@ -106,6 +111,9 @@ impl TestServer {
         (done, self.core.infra.db.statements() - before)
     }
 }
+
+/// The password of all who are [signed in](TestServer::signed_in).
+pub const PASSWORD: &str = "correct horse battery";
 
 /// The schema of a server, to be finished.
 pub type SchemaBuilder = async_graphql::SchemaBuilder<graphql::Query, graphql::Mutation, graphql::Subscription>;
