@@ -20,7 +20,7 @@ pub struct Settings {
     /// Address to serve on
     #[arg(long, env, global = true, default_value = "127.0.0.1:8000")]
     pub listen_addr: SocketAddr,
-    /// Folder of the private PostgreSQL and the private signing key, used where nothing is configured
+    /// Folder of the private PostgreSQL and the private signing keys, used where nothing is configured
     #[arg(long, env, global = true, default_value = ".stockroom")]
     pub data_dir: PathBuf,
     /// PostgreSQL 15 or newer, such as `postgres://user:password@host/db`; without it a private one runs
@@ -62,10 +62,10 @@ pub struct Settings {
     /// `strict`: no answer is older than its request; `bounded:100ms`: none is older than that
     #[arg(long, env, global = true, default_value = "strict")]
     pub freshness: Freshness,
-    /// Ed25519 private key that signs access tokens, as PEM (`stockroom keys generate` prints one)
+    /// Ed25519 private keys as PEM (`stockroom keys generate` prints one): the first signs access tokens, all verify
     #[arg(long, env, global = true, hide_env_values = true, allow_hyphen_values = true, value_parser = secret)]
     pub jwt_private_key: Option<SecretString>,
-    /// File with that key, instead
+    /// File with those keys, instead; or a folder of them, where `stockroom keys` rotates. Read again when it changes
     #[arg(long, env, global = true, conflicts_with = "jwt_private_key")]
     pub jwt_private_key_file: Option<PathBuf>,
     /// `iss` of access tokens
@@ -220,11 +220,32 @@ impl Settings {
         self.database_direct_url.as_ref().or(self.database_url.as_ref())
     }
 
+    /// Where the signing keys are; nowhere for a configured database without any.
+    pub fn key_source(&self) -> Option<KeySource> {
+        match (&self.jwt_private_key, &self.jwt_private_key_file) {
+            // Variables often carry PEM on one line.
+            (Some(pem), _) => Some(KeySource::Text(pem.expose_secret().replace("\\n", "\n").into())),
+            (None, Some(path)) => Some(KeySource::Path(path.clone())),
+            (None, None) => self.database_url.is_none().then(|| KeySource::Private(self.data_dir.join("keys"))),
+        }
+    }
+
     /// How many passwords are hashed at once.
     pub fn password_hashes(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.password_hashes.map_or(cores.saturating_sub(1).max(1), |hashes| hashes as usize)
     }
+}
+
+/// Where the signing keys are.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In PEM text.
+    Text(SecretString),
+    /// In a file or a folder.
+    Path(PathBuf),
+    /// In a folder of our own, made when it is missing.
+    Private(PathBuf),
 }
 
 /// How old an answer may be.
@@ -306,6 +327,11 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(text.into())
 }
 
+/// A time that may be none at all.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "use a time with its unit, as in `0s`, `60s` or `10m`".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -381,19 +407,6 @@ fn mask(secret: &str) -> String {
         }
         (Some(_), None) => secret.split('?').next().unwrap_or_default().to_owned(),
         (None, _) => "***".to_owned(),
-    }
-}
-
-/// The key's PEM text, from the variable or from its file.
-pub fn private_key(settings: &Settings) -> anyhow::Result<Option<SecretString>> {
-    match (&settings.jwt_private_key, &settings.jwt_private_key_file) {
-        // Variables often carry PEM on one line.
-        (Some(pem), _) => Ok(Some(pem.expose_secret().replace("\\n", "\n").into())),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(pem) => Ok(Some(pem.into())),
-            Err(error) => anyhow::bail!("JWT_PRIVATE_KEY_FILE {} cannot be read: {error}", path.display()),
-        },
-        (None, None) => Ok(None),
     }
 }
 

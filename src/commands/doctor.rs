@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
+
 use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say};
 use crate::config::Settings;
 use crate::infra::db::{Access, Connector};
+use crate::infra::keys::Ring;
 use crate::infra::metrics::Metrics;
 use crate::infra::migrations;
 use crate::infra::redis::Redis;
@@ -28,7 +31,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         Ok(place) => {
             tell("PostgreSQL", postgres(settings, place).await);
             tell("migrations", migrated(settings, place).await);
-            tell("signing key", place::signing_key(settings, place).map(|key| format!("has the id {}", key.kid)));
+            tell("signing key", place::keys(settings).map(|keys| signing(&keys.ring())));
         }
         Err(error) => tell("PostgreSQL", Err(anyhow::anyhow!("{error:#}"))),
     }
@@ -58,6 +61,14 @@ async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<String> 
     match migrations::missing(settings, place.direct_url()).await?.as_slice() {
         [] => Ok("have all run".to_owned()),
         missing => anyhow::bail!("{} are missing; run `stockroom migrate`", missing.len()),
+    }
+}
+
+fn signing(ring: &Ring) -> String {
+    let signing = &ring.signing(Utc::now()).key.kid;
+    match ring.keys().count() - 1 {
+        0 => format!("has the id {signing}"),
+        others => format!("has the id {signing}; {others} more verify"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod keys;
 mod place;
 mod schema;
 mod seed;
@@ -14,7 +15,6 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Settings;
-use crate::infra::keys::SigningKey;
 use crate::infra::{migrations, telemetry};
 
 /// Exit code for settings and arguments that cannot be worked with.
@@ -58,9 +58,9 @@ enum Command {
     /// Open accounts, give roles, list them
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Make signing keys
+    /// Make, rotate, list and retire signing keys
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
     /// Check settings, PostgreSQL, migrations, Redis and keys
     Doctor,
     /// Show the settings in force
@@ -69,12 +69,6 @@ enum Command {
         #[arg(long, required = true)]
         explain: bool,
     },
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
-    /// Print a new private key as PEM
-    Generate,
 }
 
 /// Settings that cannot be worked with: what to do.
@@ -127,11 +121,7 @@ async fn run(cli: Cli, arguments: &clap::Command, matches: &ArgMatches) -> anyho
         Some(Command::Schema { check }) => schema::run(check),
         Some(Command::Seed { products, users }) => seed::run(&settings, products, users).await,
         Some(Command::User(command)) => user::run(&settings, command).await,
-        Some(Command::Keys(KeysCommand::Generate)) => {
-            use secrecy::ExposeSecret;
-            say(SigningKey::generate()?.pem.expose_secret().trim_end());
-            Ok(())
-        }
+        Some(Command::Keys(command)) => keys::run(&settings, command),
         Some(Command::Doctor) => doctor::run(&settings).await,
         Some(Command::Config { .. }) => {
             config::run(arguments, matches);

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
+use chrono::Utc;
 use secrecy::SecretString;
 
 use crate::commands::Misused;
-use crate::config::Settings;
+use crate::config::{KeySource, Settings};
 use crate::domain::Core;
 use crate::infra::Infra;
 use crate::infra::db::Database;
-use crate::infra::keys::SigningKey;
+use crate::infra::keys::{Keys, Ring, SigningKey};
 use crate::infra::migrations;
 use crate::infra::postgres::{Durability, Opened, PrivatePostgres};
 
@@ -91,17 +93,25 @@ pub async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<()> 
     }
 }
 
-/// The signing key: the configured one, or for a private database one that is made once.
-pub fn signing_key(settings: &Settings, place: &Place) -> anyhow::Result<SigningKey> {
-    match crate::config::private_key(settings).map_err(Misused)? {
-        Some(pem) => Ok(SigningKey::from_pem(&pem).map_err(Misused)?),
-        None if place.is_private() => SigningKey::load_or_create(&settings.data_dir.join("signing-key.pem")),
-        None => Err(Misused(anyhow::anyhow!(
-            "a configured database needs a signing key: `stockroom keys generate > key.pem`, then set \
-             JWT_PRIVATE_KEY_FILE=key.pem"
-        ))
-        .into()),
-    }
+/// What to do without keys.
+pub const NO_KEYS: &str = "a configured database needs a signing key: `stockroom keys generate > key.pem`, then set \
+                       JWT_PRIVATE_KEY_FILE=key.pem";
+
+/// The signing keys: the configured ones, or for a private database those of a folder, the first of them made here.
+pub fn keys(settings: &Settings) -> anyhow::Result<Arc<Keys>> {
+    let keys = match settings.key_source() {
+        Some(KeySource::Text(pem)) => Ring::from_pem(&pem).map(Keys::fixed),
+        Some(KeySource::Path(path)) => Keys::open(path),
+        Some(KeySource::Private(folder)) => {
+            std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            if std::fs::read_dir(&folder)?.next().is_none() {
+                SigningKey::generate()?.save(&folder, Utc::now())?;
+            }
+            Keys::open(folder)
+        }
+        None => Err(anyhow::anyhow!(NO_KEYS)),
+    };
+    Ok(Arc::new(keys.map_err(Misused)?))
 }
 
 /// The pools of this database; nothing connects yet.
@@ -110,8 +120,8 @@ pub fn database(settings: &Settings, place: &Place) -> anyhow::Result<Database> 
 }
 
 /// Everything between the settings and the domain.
-pub fn core(settings: &Settings, db: Database, key: &SigningKey) -> anyhow::Result<Arc<Core>> {
-    let infra = Infra::new(settings, db, key).map_err(Misused)?;
+pub fn core(settings: &Settings, db: Database, keys: Arc<Keys>) -> anyhow::Result<Arc<Core>> {
+    let infra = Infra::new(settings, db, keys).map_err(Misused)?;
     Ok(Core::new(settings, infra))
 }
 
@@ -120,6 +130,6 @@ pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(Arc<Core>,
     let place = open(settings).await?;
     let db = database(settings, &place)?;
     migrated(settings, &place).await?;
-    let core = core(settings, db, &SigningKey::generate()?)?;
+    let core = core(settings, db, Arc::new(Keys::generate()?))?;
     Ok((core, place))
 }

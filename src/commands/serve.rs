@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Revocations, Role};
 use crate::graphql;
 use crate::graphql::service::ServiceInfo;
+use crate::infra::migrations;
 use crate::infra::postgres::write_secret;
 use crate::transport::{self, App};
 
@@ -30,14 +32,14 @@ const DEMO_ACCOUNTS: [(&str, &str, Role); 2] =
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // First, so that Ctrl-C while the private PostgreSQL starts also stops it.
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    migrations::check_clock(Utc::now()).map_err(Misused)?;
     let listener = transport::listen(settings.listen_addr).map_err(|error| {
         let address = settings.listen_addr;
         Misused(anyhow::anyhow!("cannot listen on {address}: {error}; set LISTEN_ADDR to a free address"))
     })?;
     let place = place::open_alone(&settings).await?;
     let db = place::database(&settings, &place)?;
-    let key = place::signing_key(&settings, &place)?;
-    let core = place::core(&settings, db, &key)?;
+    let core = place::core(&settings, db, place::keys(&settings)?)?;
     place::migrated(&settings, &place).await?;
     core.gate.version().await.context("the database cannot be read")?;
     Revocations::follow(&core).await.context("revocations cannot be read")?;
@@ -45,6 +47,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     greet(&settings, &place, listener.local_addr()?, &demo);
 
     core.keep_tidy(settings.change_retention);
+    core.infra.tokens.keys.keep_reading();
     let (drain, connections) = (settings.drain_timeout, settings.max_connections);
     let (stopping, stop) = watch::channel(false);
     tokio::spawn(async move {

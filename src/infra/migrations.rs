@@ -1,6 +1,7 @@
 //! The migrations, and running them.
 
 use anyhow::Context;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::{ExpressionMethods, QueryDsl};
@@ -15,6 +16,18 @@ use crate::infra::db::{Access, Connector};
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock that whoever migrates holds; any number that nobody else takes.
 const MIGRATION_LOCK: i64 = 0x5354_4f43_4b52_4d31;
+
+/// A clock from before this program was made is wrong, and with it what it makes of tokens.
+pub fn check_clock(now: DateTime<Utc>) -> anyhow::Result<()> {
+    let newest = known()?.iter().map(|migration| migration.name().version().to_string()).max().unwrap_or_default();
+    let made = NaiveDateTime::parse_from_str(&newest, "%Y%m%d%H%M%S").context("the migrations' names tell no time")?;
+    // They are named by a clock on somebody's wall.
+    if now < made.and_utc() - TimeDelta::days(1) {
+        anyhow::bail!("the clock says {}, which is before this program was made; set it", now.format("%F %T UTC"));
+    }
+    Ok(())
+}
+
 /// Runs the migrations that are missing and names them, oldest first. Of several processes one works, the others wait.
 pub async fn run(settings: &Settings, url: &SecretString) -> anyhow::Result<Vec<String>> {
     let mut connection = migration_connection(settings, url).await?;
@@ -65,8 +78,12 @@ async fn pending(connection: &mut AsyncPgConnection) -> anyhow::Result<Vec<Strin
         }
         false => Vec::new(),
     };
-    let mut known: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS.migrations().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut known = known()?;
     known.sort_by_key(|migration| migration.name().to_string());
     let missing = known.iter().filter(|migration| !applied.contains(&migration.name().version().to_string()));
     Ok(missing.map(|migration| migration.name().to_string()).collect())
+}
+
+fn known() -> anyhow::Result<Vec<Box<dyn Migration<Pg>>>> {
+    MIGRATIONS.migrations().map_err(|error| anyhow::anyhow!("{error}"))
 }

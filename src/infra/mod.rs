@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::infra::db::Database;
-use crate::infra::keys::SigningKey;
+use crate::infra::keys::Keys;
 use crate::infra::metrics::Metrics;
 use crate::infra::passwords::Passwords;
 use crate::infra::rate_limit::{Budgets, RateLimiter};
@@ -36,7 +36,7 @@ pub struct Infra {
 
 impl Infra {
     /// Builds the pools; connections are made when they are first needed.
-    pub fn new(settings: &Settings, db: Database, key: &SigningKey) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, db: Database, keys: Arc<Keys>) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let redis = match &settings.redis_url {
             Some(url) => Some(Arc::new(Redis::new(url, settings, Arc::clone(&metrics))?)),
@@ -47,7 +47,7 @@ impl Infra {
             budgets: Budgets::new(settings),
             limiter: RateLimiter::new(redis.clone()),
             redis,
-            tokens: Tokens::new(settings, key)?,
+            tokens: Tokens::new(settings, keys)?,
             passwords: Passwords::new(settings, Arc::clone(&metrics))?,
             metrics,
         })

@@ -1,31 +1,31 @@
 //! Access tokens: short-lived JSON Web Tokens (RFC 7519, RFC 9068), signed with Ed25519 and verified by signature alone.
 
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::ExposeSecret;
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::Settings;
-use crate::infra::keys::SigningKey;
+use crate::infra::keys::Keys;
 
 /// `typ` of an access token's header (RFC 9068, section 2.1): no other token passes for one.
 const TYPE: &str = "at+jwt";
 /// Clocks may differ by this many seconds.
-const LEEWAY: u64 = 5;
+pub const LEEWAY: u64 = 5;
 /// A longer token is refused unread.
 const MAX_BYTES: usize = 4096;
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
-    header: Header,
-    private: EncodingKey,
-    public: DecodingKey,
+    pub keys: Arc<Keys>,
     validation: Validation,
     issuer: String,
     audience: String,
     ttl: TimeDelta,
-    jwks: serde_json::Value,
 }
 
 /// Whom a token speaks for.
@@ -33,9 +33,9 @@ pub struct Tokens {
 pub struct Subject {
     pub id: Uuid,
     pub session: Uuid,
-    pub role: String,
-    /// The user's token version.
+    /// The user's token version when the token was issued.
     pub version: i32,
+    pub role: String,
 }
 
 /// A signed token.
@@ -48,14 +48,25 @@ pub struct Issued {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
+/// A header of ours, which has no room for keys or places of keys. The `kid` is looked up among the keys that we know,
+/// and means nothing else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnHeader {
+    typ: String,
+    kid: String,
+    #[serde(rename = "alg")]
+    _alg: String,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
     aud: String,
     sub: Uuid,
     sid: Uuid,
-    role: String,
     ver: i32,
+    role: String,
     jti: Uuid,
     iat: i64,
     nbf: i64,
@@ -63,10 +74,7 @@ struct Claims {
 }
 
 impl Tokens {
-    pub fn new(settings: &Settings, key: &SigningKey) -> anyhow::Result<Self> {
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TYPE.to_owned());
-        header.kid = Some(key.kid.clone());
+    pub fn new(settings: &Settings, keys: Arc<Keys>) -> anyhow::Result<Self> {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.set_issuer(&[&settings.issuer]);
@@ -74,14 +82,11 @@ impl Tokens {
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
         Ok(Self {
-            header,
-            private: EncodingKey::from_ed_pem(key.pem.expose_secret().as_bytes())?,
-            public: DecodingKey::from_ed_components(&key.public)?,
+            keys,
             validation,
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             ttl: TimeDelta::from_std(settings.access_token_ttl)?,
-            jwks: key.jwks(),
         })
     }
 
@@ -93,14 +98,17 @@ impl Tokens {
             aud: self.audience.clone(),
             sub: subject.id,
             sid: subject.session,
-            role: subject.role.clone(),
             ver: subject.version,
+            role: subject.role.clone(),
             jti: Uuid::now_v7(),
             iat: now.timestamp(),
             nbf: now.timestamp(),
             exp: expires_at.timestamp(),
         };
-        Ok(Issued { token: jsonwebtoken::encode(&self.header, &claims, &self.private)?, expires_at })
+        let ring = self.keys.ring();
+        let key = &ring.signing(now).key;
+        let header = Header { typ: Some(TYPE.to_owned()), kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        Ok(Issued { token: jsonwebtoken::encode(&header, &claims, &key.private_half)?, expires_at })
     }
 
     /// The subject of a valid token, and when it ends. Which check failed is nobody's business.
@@ -108,20 +116,18 @@ impl Tokens {
         if token.len() > MAX_BYTES {
             return Err(Refused);
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused)?;
-        if header.typ.as_deref() != Some(TYPE) || header.kid != self.header.kid {
+        let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok()).ok_or(Refused)?;
+        let header: OwnHeader = serde_json::from_slice(&header).map_err(|_| Refused)?;
+        if header.typ != TYPE {
             return Err(Refused);
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.public, &self.validation).map_err(|_| Refused)?.claims;
+        let key = self.keys.find(&header.kid).ok_or(Refused)?;
+        let claims =
+            jsonwebtoken::decode::<Claims>(token, &key.public_half, &self.validation).map_err(|_| Refused)?.claims;
         if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
             return Err(Refused);
         }
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?;
-        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver }, expires_at))
-    }
-
-    /// The public keys, for whoever verifies our tokens.
-    pub fn jwks(&self) -> &serde_json::Value {
-        &self.jwks
+        Ok((Subject { id: claims.sub, session: claims.sid, version: claims.ver, role: claims.role }, expires_at))
     }
 }

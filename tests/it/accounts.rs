@@ -235,7 +235,7 @@ async fn no_forged_stale_or_foreign_token_passes() {
     let public = URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap()).unwrap();
 
     let tokens = &server.core.infra.tokens;
-    let subject = Subject { id: Uuid::now_v7(), session: Uuid::now_v7(), role: "ADMIN".to_owned(), version: 0 };
+    let subject = Subject { id: Uuid::now_v7(), session: Uuid::now_v7(), version: 0, role: "ADMIN".to_owned() };
     let genuine = tokens.issue(&subject, Utc::now()).unwrap().token;
     let [header, claims, signature] = genuine.split('.').collect::<Vec<_>>().try_into().unwrap();
     let decode = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();

@@ -17,7 +17,7 @@ use stockroom::graphql;
 use stockroom::graphql::service::ServiceInfo;
 use stockroom::infra::Infra;
 use stockroom::infra::db::Database;
-use stockroom::infra::keys::SigningKey;
+use stockroom::infra::keys::Keys;
 use stockroom::transport::{self, App};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ use servers::{TestDatabase, servers};
 pub struct TestServer {
     pub address: SocketAddr,
     pub core: Arc<Core>,
-    key: Arc<SigningKey>,
+    keys: Arc<Keys>,
     /// The server ends with it.
     _stop: watch::Sender<bool>,
     http: reqwest::Client,
@@ -50,18 +50,18 @@ impl TestServer {
 
     /// The same with something added to the schema.
     pub async fn start_built(flags: &[&str], build: fn(SchemaBuilder) -> SchemaBuilder) -> Self {
-        let key = Arc::new(SigningKey::generate().unwrap());
-        Self::on(Arc::new(TestDatabase::create().await), key, flags, build).await
+        let keys = Arc::new(Keys::generate().unwrap());
+        Self::on(Arc::new(TestDatabase::create().await), keys, flags, build).await
     }
 
     /// Another instance on this one's database, prefix and key.
     pub async fn another(&self, flags: &[&str]) -> Self {
-        Self::on(Arc::clone(&self.database), Arc::clone(&self.key), flags, |builder| builder).await
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.keys), flags, |builder| builder).await
     }
 
     async fn on(
         database: Arc<TestDatabase>,
-        key: Arc<SigningKey>,
+        keys: Arc<Keys>,
         flags: &[&str],
         build: fn(SchemaBuilder) -> SchemaBuilder,
     ) -> Self {
@@ -69,7 +69,7 @@ impl TestServer {
         let url: SecretString = database.url.clone().into();
         let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], UNLIMITED, flags].concat();
         let settings = Settings::from_flags(&flags).unwrap();
-        let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), &key);
+        let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), Arc::clone(&keys));
         let core = Core::new(&settings, infra.unwrap());
         Revocations::follow(&core).await.unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -80,7 +80,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
         tokio::spawn(transport::serve(router, listener, connections, stopped, Duration::ZERO));
-        Self { address, core, key, _stop: stop, http: reqwest::Client::new(), database }
+        Self { address, core, keys, _stop: stop, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.
@@ -90,17 +90,15 @@ impl TestServer {
 
     /// A client with an account of this role.
     pub async fn signed_in(&self, role: Role) -> Client {
+        let (core, mandate) = (&self.core, Mandate::default());
         let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
-        let password = SecretString::from(PASSWORD);
-        let draft = AccountDraft {
-            email: email.clone(),
-            password: password.clone(),
-            name: Some(format!("A {}", role.as_str())),
-        };
-        accounts::commands::create_user(&self.core, draft, role).await.unwrap();
+        let draft = AccountDraft { email, password: PASSWORD.into(), name: Some(format!("A {}", role.as_str())) };
         let device = Device { address: "127.0.0.1".to_owned(), user_agent: None, subject: "127.0.0.1".to_owned() };
-        let mandate = Mandate::default();
-        let signed = accounts::commands::login(&self.core, &mandate, &email, &password, &device).await.unwrap();
+        let mut signed = accounts::commands::register(core, &mandate, draft, &device).await.unwrap();
+        if role != Role::Customer {
+            accounts::commands::set_role(core, &mandate, signed.user.id, role).await.unwrap();
+            signed = accounts::commands::refresh(core, &mandate, &signed.refresh_token, &device).await.unwrap();
+        }
         Client { token: Some(signed.access_token), ..self.anonymous() }
     }
 
