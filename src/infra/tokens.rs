@@ -33,9 +33,9 @@ pub struct Tokens {
 pub struct Subject {
     pub id: Uuid,
     pub session: Uuid,
+    pub role: String,
     /// The user's token version when the token was issued.
     pub version: i32,
-    pub role: String,
 }
 
 /// A signed token.
@@ -65,8 +65,8 @@ struct Claims {
     aud: String,
     sub: Uuid,
     sid: Uuid,
-    ver: i32,
     role: String,
+    ver: i32,
     jti: Uuid,
     iat: i64,
     nbf: i64,
@@ -98,8 +98,8 @@ impl Tokens {
             aud: self.audience.clone(),
             sub: subject.id,
             sid: subject.session,
-            ver: subject.version,
             role: subject.role.clone(),
+            ver: subject.version,
             jti: Uuid::now_v7(),
             iat: now.timestamp(),
             nbf: now.timestamp(),
@@ -128,6 +128,6 @@ impl Tokens {
             return Err(Refused);
         }
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?;
-        Ok((Subject { id: claims.sub, session: claims.sid, version: claims.ver, role: claims.role }, expires_at))
+        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver }, expires_at))
     }
 }
