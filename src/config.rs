@@ -11,7 +11,9 @@ use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
+use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 /// The settings of a process, as the flags and the environment give them.
 #[derive(Args, Clone, Debug)]
@@ -92,6 +94,15 @@ pub struct Settings {
     /// Passwords that may wait for their turn; more are told to come back
     #[arg(long, env, global = true, default_value_t = 64)]
     pub password_queue: u32,
+    /// Server that sends mails, such as `smtps://user:password@host` or `smtp://user:password@host:587` (STARTTLS)
+    #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
+    pub smtp_url: Option<SecretString>,
+    /// Whom mails are from
+    #[arg(long, env, global = true, default_value = "Stockroom <stockroom@localhost>", value_parser = mailbox)]
+    pub mail_from: Mailbox,
+    /// Where links in mails lead, such as `https://shop.example` [default: the server itself]
+    #[arg(long, env, global = true, value_parser = site)]
+    pub public_url: Option<Url>,
     /// Largest request body, in bytes
     #[arg(long, env, global = true, default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1_024..))]
     pub body_limit: u32,
@@ -230,6 +241,17 @@ impl Settings {
         }
     }
 
+    /// Where links in mails lead.
+    ///
+    /// # Errors
+    /// Never: every socket's address fits into a URL.
+    pub fn public_url(&self) -> anyhow::Result<Url> {
+        match &self.public_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(Url::parse(&format!("http://{}", self.listen_addr))?),
+        }
+    }
+
     /// How many passwords are hashed at once.
     pub fn password_hashes(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -361,9 +383,26 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 /// A site as browsers name it: scheme, host, and port unless it is the usual one.
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let given = url::Url::parse(text).ok().filter(|url| url.origin().ascii_serialization() == text);
+    let given = Url::parse(text).ok().filter(|url| url.origin().ascii_serialization() == text);
     let value = given.and_then(|_| HeaderValue::from_str(text).ok());
     value.ok_or_else(|| "use scheme and host alone, as in `https://shop.example`".to_owned())
+}
+
+/// An address, with or without a name before it.
+fn mailbox(text: &str) -> Result<Mailbox, String> {
+    let given = text.parse().ok().filter(|_| !text.contains(char::is_control));
+    given.ok_or_else(|| "use an address, as in `Stockroom <shop@example.com>`".to_owned())
+}
+
+/// Where a path can be added.
+fn site(text: &str) -> Result<Url, String> {
+    let given = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    given.ok_or_else(|| "use an address without `?` and `#`, as in `https://shop.example`".to_owned())
 }
 
 /// One setting as `config --explain` shows it.

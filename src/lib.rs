@@ -6,7 +6,7 @@
 //! - [`transport`]: HTTP in, HTTP out. Routes, the GraphQL-over-HTTP handler, the viewer, health, pages.
 //! - [`graphql`]: names and shapes of the API. Resolvers, inputs, payloads, ids, pages, batching, errors.
 //! - [`domain`]: what the business does. A folder a feature; the change log; what is remembered of reads.
-//! - [`infra`]: what the process talks to. Pools, Redis, keys, passwords, metrics, the private PostgreSQL.
+//! - [`infra`]: what the process talks to. Pools, Redis, mail, keys, passwords, metrics, the private PostgreSQL.
 //!
 //! [`commands`] stands on top: what the binary can be told to do. [`config`] lies below: every setting, read once.
 //!

@@ -1,5 +1,6 @@
 //! `doctor`: one line for each thing that a server needs, with what to do about it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -9,6 +10,7 @@ use crate::commands::{Misused, say};
 use crate::config::Settings;
 use crate::infra::db::{Access, Connector};
 use crate::infra::keys::Ring;
+use crate::infra::mail::Route;
 use crate::infra::metrics::Metrics;
 use crate::infra::migrations;
 use crate::infra::redis::Redis;
@@ -36,6 +38,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         Err(error) => tell("PostgreSQL", Err(anyhow::anyhow!("{error:#}"))),
     }
     tell("Redis", redis(settings).await);
+    tell("mail", mail(settings, place.as_ref().ok().and_then(|place| place.outbox(settings))).await);
     if let Ok(place) = place {
         tokio::task::spawn_blocking(move || drop(place)).await?;
     }
@@ -80,5 +83,13 @@ async fn redis(settings: &Settings) -> anyhow::Result<String> {
     match version {
         Ok(version) => Ok(format!("release {version}")),
         Err(error) => anyhow::bail!("cannot be asked ({error:#}); start it, or correct REDIS_URL"),
+    }
+}
+
+async fn mail(settings: &Settings, outbox: Option<PathBuf>) -> anyhow::Result<String> {
+    let route = Route::new(settings, outbox)?;
+    match route.test().await {
+        Ok(()) => Ok(format!("is {route}")),
+        Err(error) => anyhow::bail!("{error:#}; start it, or correct SMTP_URL"),
     }
 }

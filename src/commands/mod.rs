@@ -61,7 +61,7 @@ enum Command {
     /// Make, rotate, list and retire signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Check settings, PostgreSQL, migrations, Redis and keys
+    /// Check settings, PostgreSQL, migrations, Redis, keys and mail
     Doctor,
     /// Show the settings in force
     Config {

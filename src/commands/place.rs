@@ -1,5 +1,6 @@
 //! Where the database is: the one that is configured, or a private one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -46,6 +47,11 @@ impl Place {
     /// Whether it is this project's own.
     pub fn is_private(&self) -> bool {
         !matches!(self, Self::Configured { .. })
+    }
+
+    /// Where mails are written that no server is configured for.
+    pub fn outbox(&self, settings: &Settings) -> Option<PathBuf> {
+        self.is_private().then(|| settings.data_dir.join("outbox"))
     }
 }
 
@@ -120,8 +126,8 @@ pub fn database(settings: &Settings, place: &Place) -> anyhow::Result<Database> 
 }
 
 /// Everything between the settings and the domain.
-pub fn core(settings: &Settings, db: Database, keys: Arc<Keys>) -> anyhow::Result<Arc<Core>> {
-    let infra = Infra::new(settings, db, keys).map_err(Misused)?;
+pub fn core(settings: &Settings, place: &Place, db: Database, keys: Arc<Keys>) -> anyhow::Result<Arc<Core>> {
+    let infra = Infra::new(settings, db, keys, place.outbox(settings)).map_err(Misused)?;
     Ok(Core::new(settings, infra))
 }
 
@@ -130,6 +136,6 @@ pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(Arc<Core>,
     let place = open(settings).await?;
     let db = database(settings, &place)?;
     migrated(settings, &place).await?;
-    let core = core(settings, db, Arc::new(Keys::generate()?))?;
+    let core = core(settings, &place, db, Arc::new(Keys::generate()?))?;
     Ok((core, place))
 }

@@ -1,5 +1,6 @@
 //! `serve`: the server, from its settings to its end.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say, seed};
@@ -18,6 +20,7 @@ use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Revocations, Role};
 use crate::graphql;
 use crate::graphql::service::ServiceInfo;
+use crate::infra::mail::Route;
 use crate::infra::migrations;
 use crate::infra::postgres::write_secret;
 use crate::transport::{self, App};
@@ -39,12 +42,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     })?;
     let place = place::open_alone(&settings).await?;
     let db = place::database(&settings, &place)?;
-    let core = place::core(&settings, db, place::keys(&settings)?)?;
+    let core = place::core(&settings, &place, db, place::keys(&settings)?)?;
     place::migrated(&settings, &place).await?;
     core.gate.version().await.context("the database cannot be read")?;
     Revocations::follow(&core).await.context("revocations cannot be read")?;
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
-    greet(&settings, &place, listener.local_addr()?, &demo);
+    greet(&settings, &place, &core.infra.mailer.route, listener.local_addr()?, &demo);
 
     core.keep_tidy(settings.change_retention);
     core.infra.tokens.keys.keep_reading();
@@ -60,11 +63,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         std::future::pending::<()>().await;
     });
     let schema = graphql::builder().data(ServiceInfo::new(&settings)).finish();
-    let app = App::new(core, schema, settings, place.is_private(), stop.clone()).map_err(Misused)?;
+    let app = App::new(Arc::clone(&core), schema, settings, place.is_private(), stop.clone()).map_err(Misused)?;
+    let told = tokio::spawn(stopped_at(stop.clone()));
     transport::serve(transport::router(Arc::new(app)), listener, connections, stop, drain).await;
+    core.infra.mailer.finish(told.await? + drain).await;
     // Stops a private PostgreSQL.
     tokio::task::spawn_blocking(move || drop(place)).await?;
     Ok(())
+}
+
+/// When the server was told to stop.
+async fn stopped_at(mut stop: watch::Receiver<bool>) -> Instant {
+    let _ = stop.wait_for(|stop| *stop).await;
+    Instant::now()
 }
 
 /// Fills an empty private database, and tells its accounts' passwords, which are made once and kept beside it.
@@ -106,7 +117,7 @@ async fn demo_accounts(core: &Arc<Core>, folder: &Path) -> anyhow::Result<Vec<(S
     Ok(accounts)
 }
 
-fn greet(settings: &Settings, place: &Place, address: std::net::SocketAddr, demo: &[(String, String)]) {
+fn greet(settings: &Settings, place: &Place, mail: &Route, address: SocketAddr, demo: &[(String, String)]) {
     let url = format!("http://{address}");
     say(&format!("Stockroom {} is ready.", env!("CARGO_PKG_VERSION")));
     say(&format!("  Explore    {url}/graphiql"));
@@ -124,6 +135,7 @@ fn greet(settings: &Settings, place: &Place, address: std::net::SocketAddr, demo
         Some(_) => say("  Cache      in process, and in Redis as REDIS_URL says"),
         None => say("  Cache      in process; set REDIS_URL to share it between instances"),
     }
+    say(&format!("  Mail       {mail}"));
     if let Freshness::Bounded(bound) = settings.freshness {
         say(&format!("  Freshness  answers may be {bound:?} old"));
     }

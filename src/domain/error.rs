@@ -5,6 +5,7 @@ use std::sync::Arc;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::infra::db::NoConnection;
+use crate::infra::mail::MailError;
 use crate::infra::passwords::PasswordError;
 
 /// Why any query or command may fail. A command with failures of its own has its own enum.
@@ -47,6 +48,8 @@ pub enum Error {
         "it may have happened or not; look before you try again, or send an Idempotency-Key, which makes that safe"
     )]
     OutcomeUnknown,
+    #[error("this server sends no mails; ask whoever runs it to set SMTP_URL")]
+    NoMail,
     #[error("verify your e-mail address first; `requestEmailVerification` sends a link")]
     Unverified,
     #[error("the database is not available; try again in a moment")]
@@ -112,6 +115,16 @@ impl From<NoConnection> for Error {
     }
 }
 
+impl From<MailError> for Error {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::NotConfigured => Self::NoMail,
+            MailError::Busy => Self::Busy,
+            MailError::Unfit(_) => Self::internal(error),
+        }
+    }
+}
+
 impl From<PasswordError> for Error {
     fn from(error: PasswordError) -> Self {
         match error {
@@ -147,6 +160,7 @@ pub enum FieldErrorCode {
     TooShort,
     TooLong,
     OutOfRange,
+    WeakPassword,
 }
 
 /// Collects all that is wrong with an input.

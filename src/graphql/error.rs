@@ -46,7 +46,7 @@ impl From<domain::error::Error> for ApiError {
             E::Busy => "BUSY",
             E::Timeout => "TIMEOUT",
             E::Conflict | E::Deadlock => "CONFLICT",
-            E::Unavailable(_) => "UNAVAILABLE",
+            E::Unavailable(_) | E::NoMail => "UNAVAILABLE",
             E::Internal(_) => "INTERNAL_SERVER_ERROR",
         };
         if let E::Unavailable(cause) | E::Internal(cause) = &error {
@@ -105,6 +105,8 @@ pub enum ErrorCode {
     TooLong,
     /// The value is too small or too large.
     OutOfRange,
+    /// The password is easy to guess.
+    WeakPassword,
     /// Another has this value, which must be unique.
     Taken,
     /// There is no such thing.
@@ -182,6 +184,7 @@ impl ValidationError {
             FieldErrorCode::TooShort => ErrorCode::TooShort,
             FieldErrorCode::TooLong => ErrorCode::TooLong,
             FieldErrorCode::OutOfRange => ErrorCode::OutOfRange,
+            FieldErrorCode::WeakPassword => ErrorCode::WeakPassword,
         };
         // An argument of its own, such as `delta`, has no input around it.
         let path: Vec<String> = match argument {

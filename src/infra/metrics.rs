@@ -31,6 +31,10 @@ pub struct Metrics {
     pub password_hashes: Counter,
     /// Seconds since revocations were read last; beyond five tokens may outlive them.
     pub revocations_age_seconds: Gauge<f64, AtomicU64>,
+    /// Passwords that are being hashed.
+    pub password_hashes_running: Gauge,
+    /// Mails by outcome.
+    pub mails: Family<Labels<1>, Counter>,
     /// Resolvers that panicked.
     pub panics: Counter,
     /// Seconds by which a task that should have run ran late.
@@ -55,6 +59,10 @@ impl Default for Metrics {
         let revocations_age_seconds = Gauge::default();
         let about = "Time since revocations were read last";
         registry.register("revocations_age_seconds", about, revocations_age_seconds.clone());
+        let password_hashes_running = Gauge::default();
+        registry.register("password_hashes_running", "Passwords being hashed", password_hashes_running.clone());
+        let mails = Family::default();
+        registry.register("mails", "Mails by outcome", mails.clone());
         let panics = Counter::default();
         registry.register("panics", "Resolvers that panicked", panics.clone());
         let runtime_stall_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 12));
@@ -68,6 +76,8 @@ impl Default for Metrics {
             redis_faults,
             password_hashes,
             revocations_age_seconds,
+            password_hashes_running,
+            mails,
             panics,
             runtime_stall_seconds,
         }

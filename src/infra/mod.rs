@@ -1,7 +1,8 @@
-//! Floor 1, what the process talks to: PostgreSQL, Redis, keys, clocks of its own. It knows no user and no product.
+//! Floor 1, what the process talks to: PostgreSQL, Redis, mail servers, keys, clocks of its own. It knows no user and no product.
 
 pub mod db;
 pub mod keys;
+pub mod mail;
 pub mod metrics;
 pub mod migrations;
 pub mod passwords;
@@ -12,11 +13,13 @@ pub mod schema;
 pub mod telemetry;
 pub mod tokens;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::infra::db::Database;
 use crate::infra::keys::Keys;
+use crate::infra::mail::Mailer;
 use crate::infra::metrics::Metrics;
 use crate::infra::passwords::Passwords;
 use crate::infra::rate_limit::{Budgets, RateLimiter};
@@ -31,12 +34,14 @@ pub struct Infra {
     pub budgets: Budgets,
     pub tokens: Tokens,
     pub passwords: Passwords,
+    pub mailer: Mailer,
     pub metrics: Arc<Metrics>,
 }
 
 impl Infra {
-    /// Builds the pools; connections are made when they are first needed.
-    pub fn new(settings: &Settings, db: Database, keys: Arc<Keys>) -> anyhow::Result<Self> {
+    /// Builds the pools; connections are made when they are first needed. Mails that no server is configured for go into
+    /// the outbox. Needs a runtime.
+    pub fn new(settings: &Settings, db: Database, keys: Arc<Keys>, outbox: Option<PathBuf>) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let redis = match &settings.redis_url {
             Some(url) => Some(Arc::new(Redis::new(url, settings, Arc::clone(&metrics))?)),
@@ -49,6 +54,7 @@ impl Infra {
             redis,
             tokens: Tokens::new(settings, keys)?,
             passwords: Passwords::new(settings, Arc::clone(&metrics))?,
+            mailer: Mailer::new(settings, outbox, Arc::clone(&metrics))?,
             metrics,
         })
     }

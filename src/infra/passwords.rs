@@ -70,8 +70,18 @@ impl Passwords {
         .await
     }
 
-    pub fn needs_upgrade(&self, _hash: &str) -> bool {
-        false
+    /// Whether a password with this hash would be hashed otherwise today.
+    pub fn needs_upgrade(&self, hash: &str) -> bool {
+        let today = self.argon2.params();
+        PasswordHash::new(hash).map_or(true, |hash| {
+            let params = Params::try_from(&hash);
+            hash.algorithm != Algorithm::Argon2id.ident()
+                || hash.version != Some(Version::V0x13.into())
+                || params.map_or(true, |params| {
+                    (params.m_cost(), params.t_cost(), params.p_cost())
+                        != (today.m_cost(), today.t_cost(), today.p_cost())
+                })
+        })
     }
 
     async fn run<T: Send + 'static>(
@@ -84,13 +94,88 @@ impl Passwords {
         // The permits move into the blocking task: a caller who goes away does not free what still runs.
         let done = tokio::task::spawn_blocking(move || {
             let _held = (admitted, turn);
-            metrics.password_hashes.inc();
+            let _counted = Running::begin(&metrics);
             work()
         });
         Ok(done.await.map_err(anyhow::Error::from)??)
     }
 }
 
+/// Counts a hash for as long as it runs.
+struct Running<'a>(&'a Metrics);
+
+impl<'a> Running<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.password_hashes.inc();
+        metrics.password_hashes_running.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.password_hashes_running.dec();
+    }
+}
+
 fn hash(argon2: &Argon2<'_>, password: &[u8]) -> anyhow::Result<String> {
     Ok(argon2.hash_password(password).map_err(|error| anyhow!("{error}"))?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords(flags: &[&str]) -> (Arc<Passwords>, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::default());
+        let passwords = Passwords::new(&Settings::from_flags(flags).unwrap(), Arc::clone(&metrics));
+        (Arc::new(passwords.unwrap()), metrics)
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_other_parameters_still_verifies_and_is_to_be_upgraded() {
+        let (passwords, _) = passwords(&[]);
+        let password = SecretString::from("correct horse");
+        let today = passwords.hash(&password).await.unwrap();
+        assert!(!passwords.needs_upgrade(&today), "{today}");
+        let (memory, passes, lanes) = PARAMS;
+        for (algorithm, version, memory, passes) in [
+            (Algorithm::Argon2id, Version::V0x13, memory / 2, passes),
+            (Algorithm::Argon2id, Version::V0x13, memory, passes - 1),
+            (Algorithm::Argon2id, Version::V0x10, memory, passes),
+            (Algorithm::Argon2i, Version::V0x13, memory, passes),
+        ] {
+            let params = Params::new(memory, passes, lanes, None).unwrap();
+            let old = hash(&Argon2::new(algorithm, version, params), b"correct horse").unwrap();
+            assert!(passwords.verify(&password, Some(&old)).await.unwrap(), "{old}");
+            assert!(!passwords.verify(&"wrong horse".into(), Some(&old)).await.unwrap(), "{old}");
+            assert!(passwords.needs_upgrade(&old), "{old}");
+        }
+        assert!(passwords.needs_upgrade("$2b$12$abcdefghijklmnopqrstuuPDyFoJHNHoSmPzGYMtLEHkWxHTPwVFi"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_hashes_run_than_may_whatever_becomes_of_them() {
+        let (passwords, metrics) = passwords(&["--password-hashes", "2"]);
+        let running = (0..40).map(|number| {
+            let (passwords, seen) = (Arc::clone(&passwords), Arc::clone(&metrics));
+            tokio::spawn(async move {
+                let look = move || {
+                    std::thread::yield_now();
+                    let running = seen.password_hashes_running.get();
+                    assert!(number % 2 == 0, "a hash that panics");
+                    Ok(running)
+                };
+                passwords.run(look).await
+            })
+        });
+        let mut looked = 0;
+        for seen in running.collect::<Vec<_>>() {
+            if let Ok(seen) = seen.await.unwrap() {
+                assert!((1..=2).contains(&seen), "{seen} run at once");
+                looked += 1;
+            }
+        }
+        assert_eq!((looked, metrics.password_hashes.get(), metrics.password_hashes_running.get()), (20, 40, 0));
+    }
 }

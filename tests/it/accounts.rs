@@ -119,6 +119,29 @@ async fn all_that_is_wrong_with_a_registration_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_easy_to_guess_cannot_be_set_but_still_signs_in() {
+    let server = TestServer::start_with(&[]).await;
+    let anonymous = server.anonymous();
+    for password in ["password", "Passw0rd123!", "lovelace1815", "ada@example.com"] {
+        let input = json!({ "email": "ada@example.com", "password": password, "name": "Ada Lovelace" });
+        let payload = anonymous.data(REGISTER, json!({ "input": input })).await["register"].take();
+        assert_eq!(payload["user"], Value::Null, "{password}");
+        let [error] = payload["errors"].as_array().unwrap().as_slice() else { panic!("{payload}") };
+        assert_eq!((&error["code"], &error["path"]), (&json!("WEAK_PASSWORD"), &json!(["input", "password"])));
+    }
+    assert_eq!(server.core.infra.metrics.password_hashes.get(), 0);
+
+    let input = json!({ "email": "ada@example.com", "password": "correct horse", "name": "Ada Lovelace" });
+    let payload = anonymous.data(REGISTER, json!({ "input": input })).await["register"].take();
+    assert_eq!(payload["errors"], json!([]));
+    // As if it were from before the rule.
+    let hash = server.core.infra.passwords.hash(&"password".into()).await.unwrap();
+    server.database.connect().await.execute("UPDATE users SET password_hash = $1", &[&hash]).await.unwrap();
+    let signed_in = anonymous.data(LOGIN, json!({ "email": "ada@example.com", "password": "password" })).await;
+    assert_eq!(signed_in["login"]["errors"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_sign_ins_than_the_queue_holds_are_told_to_come_back() {
     let server =
         TestServer::start_with(&["--password-hashes", "1", "--password-queue", "2", "--database-wait", "10s"]).await;

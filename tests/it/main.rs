@@ -24,6 +24,7 @@ mod events;
 mod http;
 mod keys;
 mod limits;
+mod mail;
 mod paging;
 mod processes;
 mod protocol;

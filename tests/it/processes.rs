@@ -17,6 +17,7 @@ async fn on_a_bare_folder_it_serves_the_demo_and_on_the_next_start_the_same() {
     let mut server = Server::start(&["--data-dir", &path]);
     assert!(server.greeting.contains("private PostgreSQL"), "{}", server.greeting);
     assert!(server.greeting.contains("in process; set REDIS_URL"), "{}", server.greeting);
+    assert!(server.greeting.contains("written to") && server.greeting.contains("/outbox;"), "{}", server.greeting);
     let client = server.client();
 
     let look = "query($drafts: ProductFilter!) { products { totalCount } none: products(filter: { inStock: false }) { totalCount }
@@ -214,13 +215,14 @@ async fn the_doctor_names_what_is_wrong_and_what_to_do() {
     let redis = servers().redis_url();
     let well = run(&["doctor", "--database-url", &database.url, "--jwt-private-key", &key, "--redis-url", &redis]);
     assert!(well.status.success(), "{}", said(&well));
-    assert_eq!(said(&well).lines().filter(|line| line.starts_with("ok ")).count(), 5, "{}", said(&well));
+    assert_eq!(said(&well).lines().filter(|line| line.starts_with("ok ")).count(), 6, "{}", said(&well));
     let empty = TestDatabase::create_empty().await;
-    let ill = run(&["doctor", "--database-url", &empty.url, "--redis-url", "redis://127.0.0.1:1"]);
+    let nobody = ["--redis-url", "redis://127.0.0.1:1", "--smtp-url", "smtp://u:s3cret@127.0.0.1:1"];
+    let ill = run(&[&["doctor", "--database-url", &empty.url], &nobody[..]].concat());
     assert_eq!(ill.status.code(), Some(1));
     let told = said(&ill);
-    for mend in ["run `stockroom migrate`", "stockroom keys generate", "correct REDIS_URL"] {
-        assert!(told.contains(mend), "{told}");
+    for mend in ["run `stockroom migrate`", "stockroom keys generate", "correct REDIS_URL", "correct SMTP_URL"] {
+        assert!(told.contains(mend) && !told.contains("s3cret"), "{told}");
     }
     let gone = run(&["doctor", "--database-url", "postgres://u:s3cret@127.0.0.1:1/db"]);
     assert!(said(&gone).contains("connecting to PostgreSQL at 127.0.0.1:1/db"), "{}", said(&gone));

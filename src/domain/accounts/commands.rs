@@ -13,10 +13,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncPgConnection;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::domain::Core;
 use crate::domain::accounts::model::{
-    self, AccountDraft, ApiKey, ApiKeyDraft, Device, NewAccount, Role, Session, SignedIn, User,
+    self, AccountDraft, ApiKey, ApiKeyDraft, Device, MailPurpose, NewAccount, Role, Session, SignedIn, User,
 };
 use crate::domain::accounts::refresh::RefreshToken;
 use crate::domain::accounts::store::{self, NewApiKey, NewSession, NewUser};
@@ -24,6 +25,7 @@ use crate::domain::changes::{self, Change, Entity};
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::transaction::{self, Mandate, failures};
+use crate::infra::mail::Mail;
 use crate::infra::tokens::Subject;
 
 /// For so long the refresh token before the current one still gives the current one: its answer may have been lost.
@@ -95,6 +97,24 @@ pub enum PasswordError {
     Failed(Error),
 }
 
+/// Why no mail is on its way.
+#[derive(Debug)]
+pub enum MailError {
+    TooOften(Duration),
+    Failed(Error),
+}
+
+/// Why what a link proves was not taken.
+#[derive(Debug)]
+pub enum LinkError {
+    TooOften(Duration),
+    /// It was used, or is too old, or no link of ours.
+    Ended,
+    /// The new password will not do.
+    Invalid(FieldErrors),
+    Failed(Error),
+}
+
 /// Why a role stayed as it was.
 #[derive(Debug)]
 pub enum SetRoleError {
@@ -119,7 +139,9 @@ pub enum RevokeError {
     Failed(Error),
 }
 
-failures! { RegisterError LoginError RefreshError PasswordError SetRoleError ApiKeyError RevokeError }
+failures! {
+    RegisterError LoginError RefreshError PasswordError MailError LinkError SetRoleError ApiKeyError RevokeError
+}
 
 /// Opens an account for a customer, and signs them in.
 pub async fn register(
@@ -132,9 +154,15 @@ pub async fn register(
     let new = checked(core, draft, Role::Customer, None).await?;
     let registered = core.transact(mandate, async |connection| {
         let user = insert(connection, Some(new.id), &new).await?;
-        Ok(sign_in(core, connection, user, device).await?)
+        Ok::<_, RegisterError>(sign_in(core, connection, user, device).await?)
     });
-    registered.await
+    let signed = registered.await?;
+    // Unless this only says again what was done before.
+    if signed.user.id == new.id {
+        let (core, user) = (Arc::clone(core), signed.user.clone());
+        tokio::spawn(async move { told(send_link(&core, &user, MailPurpose::VerifyEmail).await) });
+    }
+    Ok(signed)
 }
 
 /// Opens an account with a role, for the command line, which vouches for the address.
@@ -407,6 +435,150 @@ async fn set_password(
     let change = Change::updated(Entity::User, before.id.0, &before.logged(), &after.logged());
     changes::record(connection, actor, vec![change]).await?;
     Ok(after)
+}
+
+/// Sends a link to set another password, if the address has an account. Whether it has makes no difference to the answer,
+/// nor to when it comes.
+pub async fn request_password_reset(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    email: &str,
+    device: &Device,
+) -> Result<(), MailError> {
+    attempt(core, &account(email), &device.subject).await.map_err(MailError::TooOften)?;
+    can_send(core)?;
+    if is_first(core, mandate).await? {
+        let (core, email_key) = (Arc::clone(core), model::email_key(email).unwrap_or_default());
+        tokio::spawn(async move {
+            let sent = async {
+                let known = store::with_hash(&mut *core.infra.db.read().await?, &email_key).await?;
+                match known {
+                    Some((user, _)) => send_link(&core, &user, MailPurpose::ResetPassword).await,
+                    None => Ok(()),
+                }
+            };
+            told(sent.await);
+        });
+    }
+    Ok(())
+}
+
+/// Sends a link to verify the user's address, unless it is verified.
+pub async fn request_email_verification(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    user: &SignedIn,
+    device: &Device,
+) -> Result<(), MailError> {
+    let account = user.id.0.simple().to_string();
+    attempt(core, &account, &device.subject).await.map_err(MailError::TooOften)?;
+    can_send(core)?;
+    let known = store::by_ids(&mut *core.infra.db.read().await?, &[user.id]).await?.pop();
+    let known = known.ok_or(Error::Unauthenticated)?;
+    if known.email_verified_at.is_none() && is_first(core, mandate).await? {
+        send_link(core, &known, MailPurpose::VerifyEmail).await?;
+    }
+    Ok(())
+}
+
+/// Whether nothing was done under the mandate's key yet; from now on something was.
+async fn is_first(core: &Core, mandate: &Mandate) -> Result<bool, Error> {
+    let ticket = Uuid::new_v4();
+    Ok(core.transact(mandate, async |_| Ok::<_, Error>(ticket)).await? == ticket)
+}
+
+fn can_send(core: &Core) -> Result<(), Error> {
+    if core.infra.mailer.is_configured() { Ok(()) } else { Err(Error::NoMail) }
+}
+
+/// Sends a link, which makes void those for the same purpose that were sent before.
+async fn send_link(core: &Core, user: &User, purpose: MailPurpose) -> Result<(), Error> {
+    can_send(core)?;
+    let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let expires_at = Utc::now() + purpose.life();
+    let mandate = Mandate::default();
+    let kept = core.transact(&mandate, async |connection| {
+        store::delete_mail_tokens(connection, user.id, purpose).await?;
+        store::insert_mail_token(connection, &hashed(&token), user.id, purpose, expires_at).await?;
+        Ok::<_, Error>(())
+    });
+    kept.await?;
+    let (subject, text) = purpose.mail(&core.infra.mailer.link(purpose.page(), &token));
+    core.infra.mailer.send(Mail { to: user.email.clone(), subject, text })?;
+    Ok(())
+}
+
+/// Logs why no link was sent, where nobody else is told.
+fn told(sent: Result<(), Error>) {
+    match sent {
+        Ok(()) | Err(Error::NoMail) => {}
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a link was not sent"),
+    }
+}
+
+/// Gives a user another password for a link that was sent to them, which shows that the address is theirs. All their
+/// sessions end, and another one begins.
+pub async fn reset_password(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    token: &str,
+    new: &SecretString,
+    device: &Device,
+) -> Result<Signed, LinkError> {
+    let hash = hashed(token);
+    attempt(core, &account(token), &device.subject).await.map_err(LinkError::TooOften)?;
+    let known = store::mail_token(&mut *core.infra.db.read().await?, &hash, MailPurpose::ResetPassword).await?;
+    // One that was taken may be shown again under its idempotency key.
+    if known.is_none() && mandate.once.is_none() {
+        return Err(LinkError::Ended);
+    }
+    if let Some(user) = &known
+        && let Err(PasswordError::Invalid(errors)) = check_password("newPassword", new, user)
+    {
+        return Err(LinkError::Invalid(errors));
+    }
+    let new_hash = core.infra.passwords.hash(&model::password_key(new)).await?;
+    let reset = core.transact(mandate, async |connection| {
+        let taken = store::take_mail_token(connection, &hash, MailPurpose::ResetPassword).await?;
+        let id = taken.ok_or(LinkError::Ended)?;
+        let before = store::lock(connection, id).await?.ok_or(LinkError::Ended)?;
+        store::delete_mail_tokens(connection, id, MailPurpose::ResetPassword).await?;
+        store::revoke_sessions(connection, id, None).await?;
+        if before.email_verified_at.is_none() {
+            store::verify_email(connection, id).await?;
+        }
+        let after = set_password(connection, Some(id), &before, &new_hash).await?;
+        Ok::<_, LinkError>(sign_in(core, connection, after, device).await?)
+    });
+    let signed = reset.await?;
+    give_back(core, &account(token), &device.subject).await;
+    Ok(signed)
+}
+
+/// Takes note that an address is its user's, for a link that was sent there.
+pub async fn verify_email(
+    core: &Arc<Core>,
+    mandate: &Mandate,
+    token: &str,
+    device: &Device,
+) -> Result<User, LinkError> {
+    let hash = hashed(token);
+    attempt(core, &account(token), &device.subject).await.map_err(LinkError::TooOften)?;
+    let verified = core.transact(mandate, async |connection| {
+        let taken = store::take_mail_token(connection, &hash, MailPurpose::VerifyEmail).await?;
+        let id = taken.ok_or(LinkError::Ended)?;
+        let before = store::lock(connection, id).await?.ok_or(LinkError::Ended)?;
+        if before.email_verified_at.is_some() {
+            return Ok::<_, LinkError>(before);
+        }
+        let after = store::verify_email(connection, id).await?;
+        let change = Change::updated(Entity::User, id.0, &before.logged(), &after.logged());
+        changes::record(connection, Some(id), vec![change]).await?;
+        Ok(after)
+    });
+    let verified = verified.await?;
+    give_back(core, &account(token), &device.subject).await;
+    Ok(verified)
 }
 
 /// The name under which attempts on an account are counted, which does not tell its address.

@@ -1,6 +1,7 @@
 //! Accounts: who there is, and who asks.
 
 pub mod commands;
+mod guessing;
 pub mod model;
 pub mod queries;
 mod refresh;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{Queryable, Selectable};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::domain::accounts::guessing;
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId, text_enum};
 use crate::domain::text::{self, Problem};
@@ -16,6 +17,8 @@ use crate::infra::schema::{api_keys, sessions, users};
 
 /// Bytes of the shortest and the longest password.
 pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
+/// Bits of the number of guesses that a password must withstand: 16 million.
+const PASSWORD_BITS: u32 = 24;
 const MAX_EMAIL: usize = 254;
 const MAX_NAME: usize = 200;
 const MAX_KEY_NAME: usize = 100;
@@ -124,6 +127,46 @@ text_enum! {
     MailPurpose {
         ResetPassword = "RESET_PASSWORD",
         VerifyEmail = "VERIFY_EMAIL",
+    }
+}
+
+impl MailPurpose {
+    /// How long the link holds.
+    pub fn life(self) -> TimeDelta {
+        match self {
+            Self::ResetPassword => TimeDelta::minutes(30),
+            Self::VerifyEmail => TimeDelta::hours(24),
+        }
+    }
+
+    /// The shop's page that it leads to.
+    pub fn page(self) -> &'static str {
+        match self {
+            Self::ResetPassword => "reset-password",
+            Self::VerifyEmail => "verify-email",
+        }
+    }
+
+    /// Subject and text of the mail with this link.
+    pub fn mail(self, link: &str) -> (String, String) {
+        let (subject, text) = match self {
+            Self::ResetPassword => (
+                "Set a new password",
+                format!(
+                    "Somebody, most likely you, wants to set a new password for your account. This link does it, \
+                     once, within 30 minutes:\n\n{link}\n\nIf it was not you, there is nothing to do: your password \
+                     stays as it is.\n"
+                ),
+            ),
+            Self::VerifyEmail => (
+                "Verify your e-mail address",
+                format!(
+                    "An account was opened with this address. If it is yours, this link shows it, once, within 24 \
+                     hours:\n\n{link}\n\nIf it is not, there is nothing to do.\n"
+                ),
+            ),
+        };
+        (subject.to_owned(), text)
     }
 }
 
@@ -319,7 +362,8 @@ impl AccountDraft {
     pub fn check(self) -> Result<NewAccount, FieldErrors> {
         let mut errors = FieldErrors::default();
         let email_key = errors.keep(&["email"], email_key(&self.email));
-        errors.keep(&["password"], check_password(&self.password, &[]));
+        let about = [self.email.as_str(), self.name.as_deref().unwrap_or_default()];
+        errors.keep(&["password"], check_password(&self.password, &about));
         let name = self.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.and_then(|name| errors.keep(&["name"], text::line(name, MAX_NAME)));
         match email_key {
@@ -331,13 +375,18 @@ impl AccountDraft {
     }
 }
 
-pub fn check_password(password: &SecretString, _about: &[&str]) -> Result<(), Problem> {
+/// Whether a password may be set, knowing this about its user. Those that are set already may go on.
+pub fn check_password(password: &SecretString, about: &[&str]) -> Result<(), Problem> {
     let bytes = password.expose_secret().len();
     if bytes < *PASSWORD_BYTES.start() {
         return Err((FieldErrorCode::TooShort, format!("must have at least {} bytes", PASSWORD_BYTES.start())));
     }
     if bytes > *PASSWORD_BYTES.end() {
         return Err((FieldErrorCode::TooLong, format!("must have at most {} bytes", PASSWORD_BYTES.end())));
+    }
+    if guessing::bits(password.expose_secret(), about) < PASSWORD_BITS {
+        let advice = "must be harder to guess: make it longer, of words that say nothing about you";
+        return Err((FieldErrorCode::WeakPassword, advice.to_owned()));
     }
     Ok(())
 }

@@ -313,6 +313,17 @@ pub async fn insert_mail_token(
     diesel::insert_into(mail_tokens::table).values(row).execute(connection).await
 }
 
+/// Whose token this is, if it holds still.
+pub async fn mail_token(
+    connection: &mut AsyncPgConnection,
+    hash: &[u8],
+    purpose: MailPurpose,
+) -> QueryResult<Option<User>> {
+    let token = mail_tokens::table.inner_join(users::table).filter(mail_tokens::hash.eq(hash));
+    let token = token.filter(mail_tokens::purpose.eq(purpose)).filter(mail_tokens::expires_at.gt(clock_timestamp()));
+    token.select(User::as_select()).first(connection).await.optional()
+}
+
 /// Whose token this is, if it holds still; it does not any more.
 pub async fn take_mail_token(
     connection: &mut AsyncPgConnection,

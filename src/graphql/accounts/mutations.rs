@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Union};
 
 use crate::domain::accounts::commands::{
-    self, ApiKeyError, LoginError, PasswordError, RefreshError, RegisterError, RevokeError, SetRoleError, Signed,
+    self, ApiKeyError, LinkError, LoginError, MailError, PasswordError, RefreshError, RegisterError, RevokeError,
+    SetRoleError, Signed,
 };
 use crate::domain::accounts::{AccountDraft, ApiKeyDraft};
 use crate::graphql::accounts::types::{ApiKey, Role, Scope, User};
@@ -14,6 +15,8 @@ use crate::graphql::directives::{auth, cost, credentials, list_size};
 use crate::graphql::error::{CredentialsError, ErrorCode, NotFoundError, Result, TakenError, ValidationError, path};
 use crate::graphql::id;
 use crate::graphql::scalars::DateTime;
+
+const LINK_ENDED: &str = "the link was used already, or is too old; ask for another one";
 
 /// A new account.
 #[derive(InputObject)]
@@ -97,6 +100,26 @@ pub struct UserPayload {
     errors: Vec<AccountError>,
 }
 
+/// The user whose address is verified, or why none is.
+#[derive(SimpleObject)]
+pub struct VerifyEmailPayload {
+    /// Whose address is verified now. Access tokens show nothing of it; what it allows is allowed at once.
+    user: Option<User>,
+    /// Why none is; empty if all went well.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
+    errors: Vec<AuthError>,
+}
+
+/// Whether a mail is on its way, or why none is.
+#[derive(SimpleObject)]
+pub struct MailPayload {
+    /// The mail is on its way, if there is somebody to send it to.
+    accepted: bool,
+    /// Why it is not; empty if it is.
+    #[graphql(directive = list_size::apply(Some(5), None, None, None))]
+    errors: Vec<AuthError>,
+}
+
 /// What does not count any more, or why nothing was revoked.
 #[derive(SimpleObject)]
 pub struct RevokePayload {
@@ -136,6 +159,18 @@ impl AuthPayload {
 
     fn delayed(wait: Duration) -> Self {
         Self::refused(vec![CredentialsError::delayed(wait).into()])
+    }
+}
+
+impl MailPayload {
+    fn read(sent: std::result::Result<(), MailError>) -> Result<Option<Self>> {
+        match sent {
+            Ok(()) => Ok(Some(Self { accepted: true, errors: Vec::new() })),
+            Err(MailError::TooOften(wait)) => {
+                Ok(Some(Self { accepted: false, errors: vec![CredentialsError::delayed(wait).into()] }))
+            }
+            Err(MailError::Failed(error)) => Err(error.into()),
+        }
     }
 }
 
@@ -266,6 +301,71 @@ impl AccountMutations {
             Err(PasswordError::TooOften(wait)) => AuthPayload::delayed(wait),
             Err(PasswordError::Failed(error)) => return Err(error.into()),
         }))
+    }
+
+    /// Sends a link to set another password, which holds for 30 minutes. The answer is the same whether or not the address
+    /// has an account.
+    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
+    async fn request_password_reset(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account's e-mail address.")] email: String,
+    ) -> Result<Option<MailPayload>> {
+        let (request, mandate) = (ctx.request(), ctx.mandate().await?);
+        let device = request.asker.device();
+        MailPayload::read(commands::request_password_reset(&request.core, &mandate, &email, &device).await)
+    }
+
+    /// Sets another password, which ends all sessions of the account, and signs in.
+    #[graphql(directive = cost::apply("100".to_owned()), directive = credentials::apply())]
+    async fn reset_password(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `token` of the link that was sent.")] token: String,
+        #[graphql(desc = "8 to 256 bytes, and none that is easily guessed.")] new_password: String,
+    ) -> Result<Option<AuthPayload>> {
+        let (request, mandate) = (ctx.request(), ctx.mandate().await?);
+        let (new, device) = (new_password.into(), request.asker.device());
+        Ok(Some(match commands::reset_password(&request.core, &mandate, &token, &new, &device).await {
+            Ok(signed) => AuthPayload::signed_in(signed),
+            Err(LinkError::Invalid(errors)) => AuthPayload::refused(ValidationError::all("", errors)),
+            Err(LinkError::Ended) => {
+                let error = CredentialsError::of(ErrorCode::TokenExpired, LINK_ENDED, &["token"]);
+                AuthPayload::refused(vec![error.into()])
+            }
+            Err(LinkError::TooOften(wait)) => AuthPayload::delayed(wait),
+            Err(LinkError::Failed(error)) => return Err(error.into()),
+        }))
+    }
+
+    /// Sends a link to show that your e-mail address is yours, which holds for 24 hours; none if it was shown already.
+    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply(), directive = auth::apply(Role::Customer, None, None))]
+    async fn request_email_verification(&self, ctx: &Context<'_>) -> Result<Option<MailPayload>> {
+        let (request, mandate) = (ctx.request(), ctx.mandate().await?);
+        let (user, device) = (request.signed_in()?, request.asker.device());
+        MailPayload::read(commands::request_email_verification(&request.core, &mandate, &user, &device).await)
+    }
+
+    /// Shows that an e-mail address is its user's.
+    #[graphql(directive = cost::apply("50".to_owned()), directive = credentials::apply())]
+    async fn verify_email(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `token` of the link that was sent.")] token: String,
+    ) -> Result<Option<VerifyEmailPayload>> {
+        let (request, mandate) = (ctx.request(), ctx.mandate().await?);
+        let refused = |error| Ok(Some(VerifyEmailPayload { user: None, errors: vec![error] }));
+        match commands::verify_email(&request.core, &mandate, &token, &request.asker.device()).await {
+            Ok(user) => Ok(Some(VerifyEmailPayload { user: Some(User::from(user)), errors: Vec::new() })),
+            Err(LinkError::Ended) => {
+                refused(CredentialsError::of(ErrorCode::TokenExpired, LINK_ENDED, &["token"]).into())
+            }
+            Err(LinkError::TooOften(wait)) => refused(CredentialsError::delayed(wait).into()),
+            Err(LinkError::Invalid(errors)) => {
+                Ok(Some(VerifyEmailPayload { user: None, errors: ValidationError::all("", errors) }))
+            }
+            Err(LinkError::Failed(error)) => Err(error.into()),
+        }
     }
 
     /// Makes an API key for a machine that acts for you. You may have 50.

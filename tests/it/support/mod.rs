@@ -4,6 +4,7 @@ pub mod process;
 pub mod servers;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct TestServer {
     keys: Arc<Keys>,
     /// The server ends with it.
     _stop: watch::Sender<bool>,
+    /// Where it writes mails; the folder comes with the first of them.
+    outbox: PathBuf,
     http: reqwest::Client,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
@@ -69,7 +72,9 @@ impl TestServer {
         let url: SecretString = database.url.clone().into();
         let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], UNLIMITED, flags].concat();
         let settings = Settings::from_flags(&flags).unwrap();
-        let infra = Infra::new(&settings, Database::new(&settings, &url, &url).unwrap(), Arc::clone(&keys));
+        let outbox = std::env::temp_dir().join(format!("stockroom-test-{}-{prefix}-outbox", std::process::id()));
+        let db = Database::new(&settings, &url, &url).unwrap();
+        let infra = Infra::new(&settings, db, Arc::clone(&keys), Some(outbox.clone()));
         let core = Core::new(&settings, infra.unwrap());
         Revocations::follow(&core).await.unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -80,7 +85,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
         tokio::spawn(transport::serve(router, listener, connections, stopped, Duration::ZERO));
-        Self { address, core, keys, _stop: stop, http: reqwest::Client::new(), database }
+        Self { address, core, keys, _stop: stop, outbox, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.
@@ -92,14 +97,26 @@ impl TestServer {
     pub async fn signed_in(&self, role: Role) -> Client {
         let (core, mandate) = (&self.core, Mandate::default());
         let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
-        let draft = AccountDraft { email, password: PASSWORD.into(), name: Some(format!("A {}", role.as_str())) };
+        let password = SecretString::from(PASSWORD);
+        let name = Some(format!("A {}", role.as_str()));
+        let draft = AccountDraft { email: email.clone(), password: password.clone(), name };
+        accounts::commands::create_user(core, draft, role).await.unwrap();
         let device = Device { address: "127.0.0.1".to_owned(), user_agent: None, subject: "127.0.0.1".to_owned() };
-        let mut signed = accounts::commands::register(core, &mandate, draft, &device).await.unwrap();
-        if role != Role::Customer {
-            accounts::commands::set_role(core, &mandate, signed.user.id, role).await.unwrap();
-            signed = accounts::commands::refresh(core, &mandate, &signed.refresh_token, &device).await.unwrap();
-        }
+        let signed = accounts::commands::login(core, &mandate, &email, &password, &device).await.unwrap();
         Client { token: Some(signed.access_token), ..self.anonymous() }
+    }
+
+    /// The first so many mails, once they are written.
+    pub async fn mails(&self, count: usize) -> Vec<String> {
+        let files = || {
+            let entries = std::fs::read_dir(&self.outbox).into_iter().flatten();
+            let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+            files.retain(|file| file.extension().is_some_and(|ending| ending == "eml"));
+            files.sort();
+            files
+        };
+        eventually("mails are written", async || files().len() >= count).await;
+        files().iter().take(count).map(|file| std::fs::read_to_string(file).unwrap()).collect()
     }
 
     /// Statements that `work` sends through the pools.

@@ -12,7 +12,16 @@ use super::{Client, UNLIMITED};
 /// The binary with these arguments, without the settings of whoever runs the tests.
 pub fn stockroom(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
-    for variable in ["DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "JWT_PRIVATE_KEY", "JWT_PRIVATE_KEY_FILE"] {
+    for variable in [
+        "DATABASE_URL",
+        "DATABASE_DIRECT_URL",
+        "REDIS_URL",
+        "JWT_PRIVATE_KEY",
+        "JWT_PRIVATE_KEY_FILE",
+        "MAIL_FROM",
+        "PUBLIC_URL",
+        "SMTP_URL",
+    ] {
         command.env_remove(variable);
     }
     command.args(arguments).stdin(Stdio::null());
