@@ -19,7 +19,7 @@ pub mod service;
 
 use std::sync::OnceLock;
 
-use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, SchemaBuilder};
+use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, ValidationMode};
 
 use crate::graphql::accounts::{AccountMutations, AccountQueries, AuditQueries};
 use crate::graphql::catalog::{CatalogMutations, CatalogQueries, CatalogSubscriptions};
@@ -43,7 +43,29 @@ pub struct Subscription(CatalogSubscriptions);
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema, to be finished.
-pub fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+pub type SchemaBuilder = async_graphql::SchemaBuilder<Query, Mutation, Subscription>;
+
+/// The schema twice: async-graphql validates a document each time that it comes, also one that passed before.
+#[derive(Clone)]
+pub struct Schemas {
+    strict: Schema,
+    lenient: Schema,
+}
+
+impl Schemas {
+    /// `build` makes the same schema each time.
+    pub fn new(build: impl Fn() -> SchemaBuilder) -> Self {
+        Self { strict: build().finish(), lenient: build().validation_mode(ValidationMode::Fast).finish() }
+    }
+
+    /// The one for a document that is known to be valid, or for any.
+    pub fn of(&self, is_valid: bool) -> &Schema {
+        if is_valid { &self.lenient } else { &self.strict }
+    }
+}
+
+/// The schema, to be finished.
+pub fn builder() -> SchemaBuilder {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<UserError>()
         .register_output_type::<node::Node>()

@@ -16,7 +16,7 @@ use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::Audience;
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
-use crate::transport::admission::{Admitted, admit};
+use crate::transport::admission::{Admitted, Document, admit};
 use crate::transport::persisted::Unknown;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::Shape;
@@ -35,6 +35,8 @@ pub struct Entered {
     /// What is left of the budget, where there is one.
     pub spent: Option<Spent>,
     request: Request,
+    /// The document, to be kept once it proved valid.
+    new: Option<Arc<Document>>,
     unknown: Option<Unknown>,
     subject: String,
 }
@@ -81,7 +83,9 @@ pub async fn enter(
         return Err(over_budget(spent));
     }
     let unknown = app.persisted.resolve(&mut request, id, infra.redis.as_deref()).await?;
-    let admitted = match admit(&mut request, &app.facts, &app.settings.limits, &mut 0) {
+    let known = app.documents.known(&request.query);
+    let is_known = known.is_some();
+    let admitted = match admit(&mut request, known, &app.facts, &app.settings.limits, &mut 0) {
         Ok(admitted) => admitted,
         Err(refused) => {
             // Looking at it was work, too.
@@ -89,7 +93,7 @@ pub async fn enter(
             return Err(refused);
         }
     };
-    let Admitted { kind, shape, estimate, .. } = admitted;
+    let Admitted { kind, document, shape, estimate } = admitted;
     match kind {
         OperationType::Mutation if !entrance.mutations => {
             let message = "GET runs queries only; use POST";
@@ -134,7 +138,8 @@ pub async fn enter(
         notes.is_personal();
     }
     let request = request.data(context);
-    Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, unknown, subject })
+    let new = (!is_known).then_some(document);
+    Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, new, unknown, subject })
 }
 
 /// There is not enough left.
@@ -155,8 +160,8 @@ impl Entered {
     /// When it takes too long, or a resolver panics.
     pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
         let request = std::mem::replace(&mut self.request, Request::new(""));
-        let document = self.unknown.as_ref().map(|_| request.query.clone());
-        let schema = app.schema.clone();
+        let text = (self.new.is_some() || self.unknown.is_some()).then(|| request.query.clone());
+        let schema = app.schemas.of(self.new.is_none()).clone();
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
         let task = tokio::spawn(async move { schema.execute(request).await }.in_current_span());
         let timeout = app.settings.request_timeout;
@@ -180,8 +185,13 @@ impl Entered {
         }
         let cost = self.shape.cost(&response.data).min(self.cost);
         self.settle(app, cost);
-        if let (false, Some(unknown), Some(document)) = (refused, self.unknown.take(), document) {
-            app.persisted.keep(unknown, &document, app.core.infra.redis.as_deref()).await;
+        if let (false, Some(text)) = (refused, text) {
+            if let Some(document) = self.new.take() {
+                app.documents.keep(&text, document);
+            }
+            if let Some(unknown) = self.unknown.take() {
+                app.persisted.keep(unknown, &text, app.core.infra.redis.as_deref()).await;
+            }
         }
         Ok(Answer { response, refused, cost })
     }
@@ -189,8 +199,10 @@ impl Entered {
     /// Executes a subscription: each of its events is a response, and is paid for. It ends with a refusal when that cannot
     /// be, or when a resolver panics.
     pub fn watch(mut self, app: &Arc<App>) -> BoxStream<'static, Result<Response, Refusal>> {
-        let responses = app.schema.execute_stream(std::mem::replace(&mut self.request, Request::new("")));
-        let begun = Watching { app: Arc::clone(app), entered: self, responses, ended: false };
+        let request = std::mem::replace(&mut self.request, Request::new(""));
+        let text = request.query.clone();
+        let responses = app.schemas.of(self.new.is_none()).execute_stream(request);
+        let begun = Watching { app: Arc::clone(app), entered: self, text, responses, ended: false };
         futures_util::stream::unfold(begun, async |mut watching| {
             let next = watching.next().await?;
             Some((next, watching))
@@ -216,6 +228,7 @@ impl Entered {
 struct Watching {
     app: Arc<App>,
     entered: Entered,
+    text: String,
     responses: BoxStream<'static, Response>,
     ended: bool,
 }
@@ -233,9 +246,12 @@ impl Watching {
             return Some(Err(Refusal::new(Code::Internal, "internal error")));
         };
         let mut response = next?;
-        let Entered { shape, subject, .. } = &self.entered;
+        let Entered { shape, subject, new, .. } = &mut self.entered;
         if !was_refused(&response) {
             shape.repair(&mut response.data, &response.errors);
+            if let Some(document) = new.take() {
+                self.app.documents.keep(&self.text, document);
+            }
         }
         let spent = infra.limiter.spend(infra.budgets.requests, subject, shape.cost(&response.data)).await;
         match spent {

@@ -38,8 +38,9 @@ use tower_http::cors::CorsLayer;
 
 use crate::config::Settings;
 use crate::domain::Core;
-use crate::graphql::Schema;
+use crate::graphql::Schemas;
 use crate::graphql::facts::Facts;
+use crate::transport::admission::Documents;
 use crate::transport::persisted::Persisted;
 
 pub use accept::{listen, serve};
@@ -48,7 +49,7 @@ pub use pages::graphiql_is_built;
 /// What handlers share.
 pub struct App {
     pub core: Arc<Core>,
-    pub schema: Schema,
+    pub schemas: Schemas,
     pub settings: Settings,
     /// The database is this project's own, and nobody's secret.
     pub is_private: bool,
@@ -57,6 +58,7 @@ pub struct App {
     /// Turns of those who send much.
     large_requests: Semaphore,
     facts: Facts,
+    documents: Documents,
     persisted: Persisted,
 }
 
@@ -65,7 +67,7 @@ impl App {
     /// When the trusted documents cannot be read.
     pub fn new(
         core: Arc<Core>,
-        schema: Schema,
+        schemas: Schemas,
         settings: Settings,
         is_private: bool,
         stop: watch::Receiver<bool>,
@@ -73,7 +75,8 @@ impl App {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let large_requests = Semaphore::new(cores.saturating_sub(1).max(1));
-        Ok(Self { core, schema, settings, is_private, stop, large_requests, facts, persisted })
+        let documents = Documents::default();
+        Ok(Self { core, schemas, settings, is_private, stop, large_requests, facts, documents, persisted })
     }
 }
 

@@ -75,6 +75,10 @@ fn fill(selections: &mut SelectionSet) {
     }
 }
 
+fn is_presence(field: &Field) -> bool {
+    field.name.node == "__typename" && field.alias.as_ref().is_some_and(|alias| alias.node == PRESENCE)
+}
+
 fn fill_below(selections: &mut SelectionSet) {
     for selection in &mut selections.items {
         match &mut selection.node {
@@ -159,6 +163,9 @@ impl Draw<'_> {
         page: Option<(&ListSize, u64)>,
     ) -> Result<Estimate, Refusal> {
         let name = &field.name.node;
+        if is_presence(field) {
+            return Ok(Estimate::default());
+        }
         let below = shape.fields.entry(field.response_key().node.clone()).or_default();
         let Some(facts) = self.facts.field(of, name) else {
             let introspects = matches!(name.as_str(), "__schema" | "__type");

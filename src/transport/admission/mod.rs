@@ -1,9 +1,13 @@
 //! What a request may ask for, looked at before anything of it runs. Whatever it is, that takes a few milliseconds: one
-//! look at the bytes, then the parser, then one walk over what it made.
+//! look at the bytes, then the parser, then one walk over what it made. A document that ran once need not be looked at
+//! again.
 
+mod documents;
 mod scan;
 mod variables;
 mod walk;
+
+use std::sync::Arc;
 
 use async_graphql::Request;
 use async_graphql::parser::parse_query;
@@ -14,31 +18,60 @@ use crate::graphql::facts::Facts;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::{Estimate, Shape, fill_empty, shape};
 
+pub use documents::Documents;
+
 /// What was found of an operation that may run.
 pub struct Admitted {
     pub kind: OperationType,
+    pub document: Arc<Document>,
     pub shape: Shape,
     pub estimate: Estimate,
 }
 
-/// Looks at a request, and parses its document into it. `steps` counts what was looked at, for those who doubt that it is
-/// linear in the document.
+/// A document that may run, as far as that does not depend on who brings it with what variables.
+pub struct Document {
+    parsed: ExecutableDocument,
+}
+
+impl Document {
+    /// Looks at a document, and parses it.
+    ///
+    /// # Errors
+    /// What is too much, or wrong, and what to do.
+    fn read(text: &str, facts: &Facts, limits: &Limits, steps: &mut usize) -> Result<Self, Refusal> {
+        scan::scan(text, limits)?;
+        let mut parsed = parse_query(text).map_err(|error| {
+            let text = error.to_string();
+            let line: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            Refusal::new(Code::ParseFailed, line.join(" "))
+        })?;
+        walk::walk(&parsed, facts, limits, steps)?;
+        fill_empty(&mut parsed);
+        Ok(Self { parsed })
+    }
+}
+
+/// Looks at a request, and puts its parsed document into it: the one that is `known` for its text, if there is one. `steps`
+/// counts what was looked at, for those who doubt that it is linear in the document.
 ///
 /// # Errors
 /// What is too much, or wrong, and what to do.
-pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits, steps: &mut usize) -> Result<Admitted, Refusal> {
+pub fn admit(
+    request: &mut Request,
+    known: Option<Arc<Document>>,
+    facts: &Facts,
+    limits: &Limits,
+    steps: &mut usize,
+) -> Result<Admitted, Refusal> {
     variables::measure(&request.variables, limits)?;
-    scan::scan(&request.query, limits)?;
-    let mut document = parse_query(&request.query).map_err(|error| {
-        let text = error.to_string();
-        let line: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Refusal::new(Code::ParseFailed, line.join(" "))
-    })?;
-    walk::walk(&document, facts, limits, steps)?;
-    let operation = choose(&document, request.operation_name.as_deref())?;
+    let document = match known {
+        Some(document) => document,
+        None => Arc::new(Document::read(&request.query, facts, limits, steps)?),
+    };
+    let operation = choose(&document.parsed, request.operation_name.as_deref())?;
     variables::check(operation, &request.variables, facts)?;
     variables::complete(operation, &mut request.variables);
-    let (shape, estimate) = shape(operation, &document, &request.variables, facts, steps)?;
+    let (shape, estimate) = shape(operation, &document.parsed, &request.variables, facts, steps)?;
     if estimate.cost > limits.max_cost {
         let message = format!("it costs {}, and may cost {}; ask for less", estimate.cost, limits.max_cost);
         return Err(Refusal::new(Code::CostTooHigh, message));
@@ -49,9 +82,8 @@ pub fn admit(request: &mut Request, facts: &Facts, limits: &Limits, steps: &mut 
         return Err(Refusal::new(Code::CostTooHigh, message));
     }
     let kind = operation.ty;
-    fill_empty(&mut document);
-    request.set_parsed_query(document);
-    Ok(Admitted { kind, shape, estimate })
+    request.set_parsed_query(document.parsed.clone());
+    Ok(Admitted { kind, document, shape, estimate })
 }
 
 fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
@@ -96,7 +128,7 @@ mod tests {
             "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }".to_owned(),
         ] {
             let mut steps = 0;
-            let _ = admit(&mut Request::new(&document), &facts, &settings.limits, &mut steps);
+            let _ = admit(&mut Request::new(&document), None, &facts, &settings.limits, &mut steps);
             assert!(steps <= 10_000, "{steps} steps: {document}");
         }
     }

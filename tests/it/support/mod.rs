@@ -14,7 +14,7 @@ use stockroom::config::Settings;
 use stockroom::domain::Core;
 use stockroom::domain::accounts::{self, AccountDraft, Device, Revocations, Role};
 use stockroom::domain::transaction::Mandate;
-use stockroom::graphql;
+use stockroom::graphql::{self, SchemaBuilder, Schemas};
 use stockroom::graphql::service::ServiceInfo;
 use stockroom::infra::Infra;
 use stockroom::infra::db::Database;
@@ -79,8 +79,8 @@ impl TestServer {
         Revocations::follow(&core).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let connections = settings.max_connections;
-        let schema = build(graphql::builder().data(ServiceInfo::new(&settings))).finish();
-        let app = App::new(Arc::clone(&core), schema, settings, true, stopped.clone()).unwrap();
+        let schemas = Schemas::new(|| build(graphql::builder().data(ServiceInfo::new(&settings))));
+        let app = App::new(Arc::clone(&core), schemas, settings, true, stopped.clone()).unwrap();
         let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = transport::router(Arc::new(app));
@@ -129,9 +129,6 @@ impl TestServer {
 
 /// The password of all who are [signed in](TestServer::signed_in).
 pub const PASSWORD: &str = "correct horse battery";
-
-/// The schema of a server, to be finished.
-pub type SchemaBuilder = async_graphql::SchemaBuilder<graphql::Query, graphql::Mutation, graphql::Subscription>;
 
 /// No limit on what one address may do: all tests come from one.
 pub const UNLIMITED: &[&str] = &["--rate-limit", "off", "--login-limit", "off", "--login-address-limit", "off"];
