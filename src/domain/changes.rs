@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
-    Selectable, SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, Queryable, Selectable, SelectableHelper,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
@@ -19,13 +18,21 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::config::Freshness;
+use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
 use crate::infra::Infra;
+use crate::infra::db::Direct;
 use crate::infra::schema::{catalog_version, changes};
 
 /// Changes that the process remembers; an answer older than all of them is read anew.
 const REMEMBERED: usize = 20_000;
+/// Bytes of JSON of those of which it remembers what they changed: the latest ones.
+const MAX_DETAILS: usize = 4 * 1024 * 1024;
+/// Changes that are read at once with what they changed; of more it is not asked.
+const DETAILED: usize = 500;
+/// Changes that are held against one answer; one that more of them might touch is read anew.
+const MAX_LOOKED_AT: usize = 1_000;
 /// Longest wait for the version.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -198,23 +205,68 @@ pub async fn prune(connection: &mut AsyncPgConnection, before: DateTime<Utc>, mo
 }
 
 /// What an answer depended on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dependencies {
     /// Any change of these.
     pub kinds: Vec<Entity>,
     /// Changes of these alone.
     pub entities: Vec<(Entity, Uuid)>,
+    /// Changes that these find to touch them.
+    pub interests: Vec<Interest>,
 }
 
 impl Dependencies {
     /// On every one of these kinds.
     pub fn on_all(kinds: &[Entity]) -> Self {
-        Self { kinds: kinds.to_vec(), entities: Vec::new() }
+        Self { kinds: kinds.to_vec(), ..Self::default() }
     }
 
     /// On this one alone.
     pub fn on_one(entity: Entity, id: Uuid) -> Self {
-        Self { kinds: Vec::new(), entities: vec![(entity, id)] }
+        Self { entities: vec![(entity, id)], ..Self::default() }
+    }
+
+    /// On whatever this says.
+    pub fn on(interest: Interest) -> Self {
+        Self { interests: vec![interest], ..Self::default() }
+    }
+
+    /// Also on these.
+    pub fn add(&mut self, others: &Self) {
+        self.kinds.extend(others.kinds.iter().filter(|kind| !self.kinds.contains(kind)).collect::<Vec<_>>());
+        self.entities.extend(&others.entities);
+        self.interests.extend(others.interests.iter().cloned());
+    }
+}
+
+/// A change as the process remembers it.
+#[derive(Debug)]
+pub struct Noted {
+    version: Version,
+    entity: Entity,
+    /// `None`: any number of them.
+    id: Option<Uuid>,
+    /// What it changed, as far as that is remembered.
+    sight: Option<Sight>,
+    /// What the sight took as JSON.
+    bytes: usize,
+}
+
+impl Noted {
+    /// A change of which no more is known.
+    pub fn new(version: Version, entity: Entity, id: Option<Uuid>) -> Self {
+        Self { version, entity, id, sight: None, bytes: 0 }
+    }
+
+    /// The same with what it changed.
+    pub fn with_sight(self, before: Option<&str>, after: Option<&str>) -> Self {
+        let sight = Sight::read(self.entity, before, after);
+        let bytes = before.map_or(0, str::len) + after.map_or(0, str::len);
+        Self { bytes: if sight.is_some() { bytes } else { 0 }, sight, ..self }
+    }
+
+    fn touches(&self, interest: &Interest) -> bool {
+        interest.is_touched_by(self.entity, self.id, self.sight.as_ref())
     }
 }
 
@@ -227,7 +279,10 @@ pub struct Log {
     life: u32,
     /// Everything after this is remembered.
     since: Version,
-    recent: VecDeque<(Version, Entity, Option<Uuid>)>,
+    recent: VecDeque<Arc<Noted>>,
+    /// How many of the first of them have no sight any more, and the bytes of the others.
+    blind: usize,
+    bytes: usize,
     last_of_kind: HashMap<Entity, Version>,
     last_of_all: HashMap<Entity, Version>,
     last_of_one: HashMap<(Entity, Uuid), Version>,
@@ -245,35 +300,64 @@ impl Log {
     }
 
     /// Takes note of a change.
-    pub fn append(&mut self, version: Version, entity: Entity, id: Option<Uuid>) {
+    pub fn append(&mut self, change: Noted) {
+        let Noted { version, entity, id, bytes, .. } = change;
         self.version = self.version.max(version);
         self.last_of_kind.insert(entity, version);
         match id {
             Some(id) => self.last_of_one.insert((entity, id), version),
             None => self.last_of_all.insert(entity, version),
         };
-        self.recent.push_back((version, entity, id));
-        while self.recent.len() > REMEMBERED
-            && let Some((version, entity, id)) = self.recent.pop_front()
+        self.bytes += bytes;
+        self.recent.push_back(Arc::new(change));
+        while self.bytes > MAX_DETAILS
+            && let Some(oldest) = self.recent.get_mut(self.blind)
         {
-            self.since = self.since.max(version);
-            if let Some(id) = id
-                && self.last_of_one.get(&(entity, id)) == Some(&version)
+            self.bytes -= oldest.bytes;
+            *oldest = Arc::new(Noted::new(oldest.version, oldest.entity, oldest.id));
+            self.blind += 1;
+        }
+        while self.recent.len() > REMEMBERED
+            && let Some(forgotten) = self.recent.pop_front()
+        {
+            self.bytes -= forgotten.bytes;
+            self.blind = self.blind.saturating_sub(1);
+            self.since = self.since.max(forgotten.version);
+            if let Some(id) = forgotten.id
+                && self.last_of_one.get(&(forgotten.entity, id)) == Some(&forgotten.version)
             {
-                self.last_of_one.remove(&(entity, id));
+                self.last_of_one.remove(&(forgotten.entity, id));
             }
         }
     }
 
     /// Whether what was read at `read_at` is known to hold still; nothing is known of a version that was not seen.
     pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
+        self.to_look_at(dependencies, read_at).is_some_and(|changes| are_apart(&changes, dependencies))
+    }
+
+    /// The changes that may touch what was read at `read_at`; `None` if that is known of one, or too little is known.
+    fn to_look_at(&self, dependencies: &Dependencies, read_at: Version) -> Option<Vec<Arc<Noted>>> {
         let not_after = |touched: Option<&Version>| touched.is_none_or(|&touched| touched <= read_at);
-        (self.since..=self.version).contains(&read_at)
+        let holds = (self.since..=self.version).contains(&read_at)
             && dependencies.kinds.iter().all(|kind| not_after(self.last_of_kind.get(kind)))
             && dependencies.entities.iter().all(|(kind, id)| {
                 not_after(self.last_of_all.get(kind)) && not_after(self.last_of_one.get(&(*kind, *id)))
-            })
+            });
+        if !holds {
+            return None;
+        }
+        if dependencies.interests.is_empty() || self.last_of_kind.values().all(|last| *last <= read_at) {
+            return Some(Vec::new());
+        }
+        let after = self.recent.partition_point(|change| change.version <= read_at);
+        (self.recent.len() - after <= MAX_LOOKED_AT).then(|| self.recent.range(after..).cloned().collect())
     }
+}
+
+/// Whether none of the changes touches what was read.
+fn are_apart(changes: &[Arc<Noted>], dependencies: &Dependencies) -> bool {
+    changes.iter().all(|change| !dependencies.interests.iter().any(|interest| change.touches(interest)))
 }
 
 /// Tells every reader a version that is not older than its question.
@@ -324,8 +408,13 @@ impl Gate {
     /// When the register cannot be read.
     pub async fn version(&self) -> Result<Version, Error> {
         if let Freshness::Bounded(bound) = self.shared.freshness
-            && read(&self.shared.seen_at).is_some_and(|seen_at| seen_at.elapsed() < bound)
+            && let Some(age) = read(&self.shared.seen_at).map(|seen_at| seen_at.elapsed())
+            && age < bound
         {
+            if age > bound / 2 {
+                // So that nobody need wait later.
+                self.shared.someone_waits.notify_one();
+            }
             return Ok(read(&self.shared.log).version);
         }
         self.latest().await
@@ -348,7 +437,9 @@ impl Gate {
 
     /// Whether what was read at `read_at` is known to hold at the latest version seen.
     pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
-        read(&self.shared.log).untouched(dependencies, read_at)
+        // The lock is not held while changes are looked at.
+        let changes = read(&self.shared.log).to_look_at(dependencies, read_at);
+        changes.is_some_and(|changes| are_apart(&changes, dependencies))
     }
 
     /// Which life of the database this is, to the process: entries of an earlier one are not its entries.
@@ -363,7 +454,7 @@ impl Gate {
 }
 
 impl Shared {
-    async fn answer_all(&self, connection: &mut Option<AsyncPgConnection>) {
+    async fn answer_all(&self, connection: &mut Option<Register>) {
         // Taken before the SELECT starts: whoever comes later waits for the next one.
         let asked = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let started = Instant::now();
@@ -384,66 +475,107 @@ impl Shared {
         }
     }
 
-    async fn ask_patiently(&self, connection: &mut Option<AsyncPgConnection>) -> Result<Version, Error> {
+    async fn ask_patiently(&self, connection: &mut Option<Register>) -> Result<Version, Error> {
         let asked = tokio::time::timeout(PATIENCE, self.ask(connection)).await;
         asked.unwrap_or_else(|_| Err(Error::unavailable(anyhow::anyhow!("no answer in {PATIENCE:?}"))))
     }
 
-    async fn ask(&self, connection: &mut Option<AsyncPgConnection>) -> Result<Version, Error> {
-        let connection = match connection {
-            Some(connection) => connection,
-            none => none.insert(self.infra.db.direct().await.map_err(Error::unavailable)?),
+    async fn ask(&self, connection: &mut Option<Register>) -> Result<Version, Error> {
+        let register = match connection {
+            Some(register) => register,
+            none => none.insert(Register::open(&self.infra).await.map_err(Error::unavailable)?),
         };
         self.infra.metrics.gate_reads.inc();
         let first = read(&self.seen_at).is_none();
         if first {
             // What happened lately says which entries of a shared cache still hold.
-            let (version, history) = catalog_version::table
-                .select((catalog_version::v, catalog_version::history))
-                .first::<(Version, Uuid)>(connection)
-                .await?;
+            let (version, history) = register.name().await.map_err(Error::unavailable)?;
             *write(&self.history) = history;
             *write(&self.log) = Log::starting_at((version - i64::try_from(REMEMBERED / 4).unwrap_or(0)).max(0));
         }
         let since = read(&self.log).version;
-        let rows = since_version(connection, since).await?;
-        let version = rows.as_slice().first().map_or(since, |row| row.0);
+        let mut news = register.news(since, DETAILED, true).await.map_err(Error::unavailable)?;
+        if news.changes.len() > DETAILED {
+            news = register.news(since, REMEMBERED, false).await.map_err(Error::unavailable)?;
+        }
+        let News { version, changes } = news;
         // What was pruned before this process saw it is missing here.
-        let is_whole = version <= since || rows.as_slice().first().is_some_and(|row| row.1 == Some(since + 1));
+        let oldest = changes.as_slice().first().map(|change| change.version);
+        let is_whole = version <= since || oldest == Some(since + 1);
         let mut log = write(&self.log);
         if version < since {
             tracing::warn!(from = since, to = version, "the database went back in time; nothing remembered counts");
             log.life += 1;
         }
-        if rows.len() > REMEMBERED || version < since || !is_whole {
+        if changes.len() > REMEMBERED || version < since || !is_whole {
             // More than is remembered, or another life of the database: nothing older is known to hold.
-            let kept_since = rows.iter().find_map(|row| row.1).filter(|_| version >= since && rows.len() <= REMEMBERED);
+            let kept_since = oldest.filter(|_| version >= since && changes.len() <= REMEMBERED);
             *log = Log { life: log.life, ..Log::starting_at(kept_since.map_or(version, |first| first - 1)) };
         }
-        for row in &rows {
-            if let (_, Some(changed_at), Some(entity), id) = *row
-                && changed_at <= version
-            {
-                log.append(changed_at, entity, id);
-            }
+        for change in changes.into_iter().filter(|change| change.version <= version) {
+            log.append(change);
         }
         log.version = log.version.max(version);
         Ok(version)
     }
 }
 
-/// The register, beside each change after `since`: one statement, so that both are of one snapshot.
-async fn since_version(
-    connection: &mut AsyncPgConnection,
-    since: Version,
-) -> QueryResult<Vec<(Version, Option<Version>, Option<Entity>, Option<Uuid>)>> {
-    catalog_version::table
-        .left_join(changes::table.on(changes::v.gt(since)))
-        .select((catalog_version::v, changes::v.nullable(), changes::entity.nullable(), changes::entity_id.nullable()))
-        .order((changes::v, changes::n))
-        .limit(i64::try_from(REMEMBERED).unwrap_or(i64::MAX) + 1)
-        .load(connection)
-        .await
+/// A connection of its own on which the register is read.
+struct Register {
+    connection: Direct,
+    news: tokio_postgres::Statement,
+}
+
+/// The register, beside the changes after some version: of one snapshot.
+struct News {
+    version: Version,
+    changes: Vec<Noted>,
+}
+
+/// $1: the changes after this version. $2: how many, at most. $3: whether with what lists can see of them, as far as that
+/// is not too much.
+const NEWS: &str = "
+    SELECT register.v, c.v, c.entity, c.entity_id,
+        CASE WHEN c.is_told THEN (c.before - '{description,media}'::text[])::text END,
+        CASE WHEN c.is_told THEN (c.after - '{description,media}'::text[])::text END
+    FROM catalog_version AS register
+    LEFT JOIN LATERAL (
+        SELECT v, n, entity, entity_id, before, after, $3 AND entity <> 'USER'
+            AND coalesce(pg_column_size(before), 0) + coalesce(pg_column_size(after), 0) < 16384 AS is_told
+        FROM changes WHERE v > $1 ORDER BY v, n LIMIT $2
+    ) AS c ON true
+    ORDER BY c.v, c.n";
+
+impl Register {
+    async fn open(infra: &Infra) -> anyhow::Result<Self> {
+        let mut connection = infra.db.direct().await?;
+        let news = connection.ask(async |client| client.prepare(NEWS).await).await?;
+        Ok(Self { connection, news })
+    }
+
+    /// The version, and the name of this database's line of versions.
+    async fn name(&mut self) -> anyhow::Result<(Version, Uuid)> {
+        let row =
+            self.connection.ask(async |client| client.query_one("SELECT v, history FROM catalog_version", &[]).await);
+        let row = row.await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
+    /// One change more than `most` if there are more.
+    async fn news(&mut self, since: Version, most: usize, is_detailed: bool) -> anyhow::Result<News> {
+        let (news, limit) = (&self.news, i64::try_from(most + 1).unwrap_or(i64::MAX));
+        let rows =
+            self.connection.ask(async |client| client.query(news, &[&since, &limit, &is_detailed]).await).await?;
+        let version = rows.as_slice().first().map_or(Ok(since), |row| row.try_get(0))?;
+        let mut changes = Vec::new();
+        for row in &rows {
+            let (Some(at), Some(entity)) = (row.try_get(1)?, row.try_get::<_, Option<&str>>(2)?) else { continue };
+            let entity = Entity::parse(entity).ok_or_else(|| anyhow::anyhow!("unknown entity {entity}"))?;
+            let change = Noted::new(at, entity, row.try_get(3)?);
+            changes.push(change.with_sight(row.try_get(4)?, row.try_get(5)?));
+        }
+        Ok(News { version, changes })
+    }
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

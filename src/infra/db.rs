@@ -1,7 +1,10 @@
 //! The way to PostgreSQL: two pools, and the direct connection beside them.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -14,7 +17,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::Socket;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Settings;
@@ -88,13 +93,52 @@ impl Database {
     }
 
     /// A read-only connection outside the pools, and outside their statement count.
-    pub async fn direct(&self) -> anyhow::Result<AsyncPgConnection> {
-        self.direct.connect().await
+    pub async fn direct(&self) -> anyhow::Result<Direct> {
+        let (client, connection) = self.direct.open().await?;
+        let mut direct = Direct { client, connection };
+        let setup = &self.direct.setup;
+        direct.ask(async |client| client.batch_execute(setup).await).await?;
+        Ok(direct)
     }
 
     /// Statements sent through the pools so far.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection that is its user's alone, who moves its bytes: no other task is woken for an answer.
+pub struct Direct {
+    client: tokio_postgres::Client,
+    connection: Driver,
+}
+
+type Driver = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl Direct {
+    /// The answer to whatever is asked of the client.
+    ///
+    /// # Errors
+    /// What PostgreSQL says, and that the connection is gone.
+    pub async fn ask<T>(
+        &mut self,
+        ask: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+    ) -> anyhow::Result<T> {
+        let Self { client, connection } = self;
+        let mut answer = std::pin::pin!(ask(client));
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(answer.map_err(anyhow::Error::new));
+            }
+            match Pin::new(&mut *connection).poll(context) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) => return Poll::Ready(Err(anyhow::anyhow!("the connection was closed"))),
+                Poll::Pending => {}
+            }
+            // It may have come with those bytes.
+            answer.as_mut().poll(context).map(|answer| answer.map_err(anyhow::Error::new))
+        })
+        .await
     }
 }
 
@@ -182,11 +226,16 @@ impl Connector {
         Ok(Self { config, tls: tls()?, setup, statements })
     }
 
+    async fn open(&self) -> anyhow::Result<(tokio_postgres::Client, Driver)> {
+        self.config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| anyhow::Error::new(error).context(format!("connecting to PostgreSQL at {}", self.place())))
+    }
+
     /// A connection, set up.
     pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
-        let (client, io) = self.config.connect(self.tls.clone()).await.map_err(|error| {
-            anyhow::Error::new(error).context(format!("connecting to PostgreSQL at {}", self.place()))
-        })?;
+        let (client, io) = self.open().await?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, io).await?;
         connection.batch_execute(&self.setup).await?;
         if let Some(statements) = &self.statements {

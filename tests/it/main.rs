@@ -25,6 +25,7 @@ mod http;
 mod keys;
 mod limits;
 mod mail;
+mod oracle;
 mod paging;
 mod processes;
 mod protocol;

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use stockroom::domain::changes::{Dependencies, Entity, Log};
+use stockroom::domain::changes::{Dependencies, Entity, Log, Noted};
 use uuid::Uuid;
 
 const WRITERS: usize = 2;
@@ -65,7 +65,7 @@ const DONE: u8 = 9;
 fn holds(kept: u8, now: u8) -> bool {
     let mut log = Log::starting_at(0);
     for version in 1..=now {
-        log.append(version.into(), Entity::Product, Some(Uuid::nil()));
+        log.append(Noted::new(version.into(), Entity::Product, Some(Uuid::nil())));
     }
     kept <= now && log.untouched(&Dependencies::on_all(&[Entity::Product]), kept.into())
 }

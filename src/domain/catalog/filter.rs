@@ -1,9 +1,10 @@
 //! Which products: a tree of tests in canonical form, so that filters that mean the same are equal.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::catalog::category::Tree;
@@ -21,7 +22,7 @@ const MAX_VALUES: usize = 100;
 const MAX_TEXT: usize = 200;
 
 /// A condition on a product. It is always true or false: what a product does not have matches no test.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Filter {
     /// Every one; true if there is none.
     All(Vec<Filter>),
@@ -32,7 +33,7 @@ pub enum Filter {
 }
 
 /// A condition that is not made of others.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Test {
     Id(BTreeSet<ProductId>),
     Text(TextField, TextTest),
@@ -57,7 +58,7 @@ pub enum Test {
 }
 
 /// A field that holds text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TextField {
     Sku,
     Slug,
@@ -67,7 +68,7 @@ pub enum TextField {
 
 /// A condition on a text. Whole texts are compared to the letter, parts of them without regard to case (and of a name,
 /// to accents).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TextTest {
     In(BTreeSet<String>),
     Contains(String),
@@ -147,11 +148,38 @@ impl Filter {
 
     /// Whether the product passes; what the database decides for lists.
     pub fn matches(&self, product: &Product, tree: &Tree) -> bool {
+        self.matches_unless(product, tree, &Cell::default())
+    }
+
+    /// The same, unless it turns out that the database might see it otherwise.
+    pub fn matches_unless(&self, product: &Product, tree: &Tree, is_unsure: &Cell<bool>) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.matches(product, tree)),
-            Self::Any(parts) => parts.iter().any(|part| part.matches(product, tree)),
-            Self::Not(inner) => !inner.matches(product, tree),
-            Self::Is(test) => test.passes(product, tree),
+            Self::All(parts) => parts.iter().all(|part| part.matches_unless(product, tree, is_unsure)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches_unless(product, tree, is_unsure)),
+            Self::Not(inner) => !inner.matches_unless(product, tree, is_unsure),
+            Self::Is(test) => test.passes(product, tree, is_unsure),
+        }
+    }
+
+    /// The same filter with each category and all below it by name, so that it needs no tree.
+    pub fn resolved(&self, tree: &Tree) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.resolved(tree)).collect();
+        match self {
+            Self::All(parts) => Self::All(all(parts)),
+            Self::Any(parts) => Self::Any(all(parts)),
+            Self::Not(inner) => inner.resolved(tree).negated(),
+            Self::Is(Test::Category(roots)) => Self::Is(Test::Category(tree.subtrees(roots).into_iter().collect())),
+            Self::Is(test) => Self::Is(test.clone()),
+        }
+    }
+
+    /// Adds the categories that it names.
+    pub fn categories(&self, all: &mut BTreeSet<CategoryId>) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.categories(all)),
+            Self::Not(inner) => inner.categories(all),
+            Self::Is(Test::Category(ids)) => all.extend(ids),
+            Self::Is(_) => {}
         }
     }
 
@@ -225,26 +253,34 @@ impl Filter {
 }
 
 impl Test {
-    fn passes(&self, product: &Product, tree: &Tree) -> bool {
+    fn passes(&self, product: &Product, tree: &Tree, is_unsure: &Cell<bool>) -> bool {
         match self {
             Self::Id(ids) => ids.contains(&product.id),
-            Self::Text(field, test) => match field {
-                TextField::Sku => test.passes(&product.sku, &product.sku.to_lowercase()),
-                TextField::Slug => test.passes(&product.slug, &product.slug),
-                TextField::Name => test.passes(&product.name, &product.name_key),
-                TextField::ExternalReference => {
-                    product.external_reference.as_ref().is_some_and(|text| test.passes(text, &text.to_lowercase()))
+            Self::Text(TextField::Name, test) => test.passes(&product.name, &product.name_key),
+            Self::Text(field, test) => {
+                let value = match field {
+                    TextField::Sku => Some(&product.sku),
+                    TextField::Slug => Some(&product.slug),
+                    TextField::Name => Some(&product.name),
+                    TextField::ExternalReference => product.external_reference.as_ref(),
+                };
+                // How PostgreSQL folds the case of other letters depends on its locale.
+                if let (Some(value), Some(part)) = (value, test.part())
+                    && !(value.is_ascii() && part.is_ascii())
+                {
+                    is_unsure.set(true);
                 }
-            },
+                value.is_some_and(|value| test.passes(value, &value.to_lowercase()))
+            }
             Self::HasExternalReference => product.external_reference.is_some(),
             Self::Status(states) => states.contains(&product.status),
             Self::Currency(code) => product.price_currency == *code,
             Self::PriceAtLeast(amount) => product.price_amount >= *amount,
             Self::StockAtLeast(stock) => product.stock >= *stock,
             Self::Stock(values) => values.contains(&product.stock),
-            Self::Category(roots) => product
-                .category_id
-                .is_some_and(|category| tree.path(category).iter().any(|above| roots.contains(&above.id))),
+            Self::Category(roots) => product.category_id.is_some_and(|category| {
+                roots.contains(&category) || tree.path(category).iter().any(|above| roots.contains(&above.id))
+            }),
             Self::HasCategory => product.category_id.is_some(),
             Self::TagsAny(tags) => product.tags.iter().any(|tag| tags.contains(tag)),
             Self::TagsAll(tags) => tags.iter().all(|tag| product.tags.contains(tag)),
@@ -260,6 +296,14 @@ impl Test {
 }
 
 impl TextTest {
+    /// What is looked for without regard to case.
+    fn part(&self) -> Option<&str> {
+        match self {
+            Self::In(_) => None,
+            Self::Contains(part) | Self::StartsWith(part) => Some(part),
+        }
+    }
+
     fn passes(&self, text: &str, folded: &str) -> bool {
         match self {
             Self::In(values) => values.contains(text),

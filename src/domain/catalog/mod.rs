@@ -11,6 +11,7 @@ pub mod model;
 pub mod money;
 pub mod queries;
 mod store;
+pub mod touch;
 
 pub use category::{Category, CategoryDraft, CategoryPatch, Tree};
 pub use filter::Filter;

@@ -54,6 +54,7 @@ pub struct Product {
     pub name: String,
     /// What the name sorts by; see [`text::sort_key`].
     pub name_key: String,
+    #[serde(default)]
     pub description: Option<String>,
     pub status: Status,
     /// Minor units.
@@ -67,6 +68,7 @@ pub struct Product {
     /// An object.
     pub attributes: Value,
     /// An array of [`Media`].
+    #[serde(default)]
     pub media: Value,
     /// 0 to 5.
     pub rating: Option<f64>,
@@ -149,7 +151,7 @@ impl Media {
 }
 
 /// One way to name a product.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProductKey {
     Id(ProductId),
     Slug(String),

@@ -12,6 +12,7 @@ use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::list::{Found, List};
 use crate::domain::catalog::model::{Product, ProductKey};
 use crate::domain::catalog::store;
+use crate::domain::catalog::touch::Interest;
 use crate::domain::changes::{Dependencies, Entity};
 use crate::domain::error::Error;
 use crate::domain::ids::ProductId;
@@ -37,7 +38,8 @@ pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>
     core.answer(PAGES, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &list).await?;
         let rows = store::page(&mut *core.infra.db.read().await?, &list, &page, &tree).await?;
-        Ok((page.page(rows), dependencies(&list)))
+        let interest = Interest::page(&list, &page, &rows, &tree);
+        Ok((page.page(rows), Dependencies::on(interest)))
     })
     .await
 }
@@ -64,7 +66,7 @@ pub async fn product_count(core: &Arc<Core>, list: &Arc<List>, most: Option<i64>
             Some(most) => store::count_up_to(&mut connection, &counted, &tree, most).await?,
             None => store::count(&mut connection, &counted, &tree).await?,
         };
-        Ok((count, dependencies(&counted)))
+        Ok((count, Dependencies::on(Interest::count(&counted, &tree))))
     });
     Ok(*count.await?)
 }
@@ -72,13 +74,6 @@ pub async fn product_count(core: &Arc<Core>, list: &Arc<List>, most: Option<i64>
 /// The tree, where the list asks for it.
 async fn tree_for(core: &Arc<Core>, list: &List) -> Result<Arc<Tree>, Error> {
     if list.filter.depends_on_categories() { categories(core).await } else { Ok(Arc::default()) }
-}
-
-fn dependencies(list: &List) -> Dependencies {
-    match list.filter.depends_on_categories() {
-        true => Dependencies::on_all(&[Entity::Product, Entity::Category]),
-        false => Dependencies::on_all(&[Entity::Product]),
-    }
 }
 
 /// The product with this key.
@@ -92,7 +87,7 @@ pub async fn product(core: &Arc<Core>, key: ProductKey) -> Result<Option<Arc<Pro
             let product = store::by_key(&mut *core.infra.db.read().await?, &asked).await?;
             let dependencies = match &product {
                 Some(product) => Dependencies::on_one(Entity::Product, product.id.0),
-                None => Dependencies::on_all(&[Entity::Product]),
+                None => Dependencies::on(Interest::Key(asked)),
             };
             Ok((product, dependencies))
         })

@@ -1,0 +1,259 @@
+//! Which changes touch which reads of the catalogue: the same tests that PostgreSQL runs for a list, run over what the
+//! change log tells. A change that leaves an answer as it is does not touch it.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::catalog::category::{Category, Tree};
+use crate::domain::catalog::cursor::{Cursor, SortValue};
+use crate::domain::catalog::filter::Filter;
+use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
+use crate::domain::catalog::model::{Product, ProductKey};
+use crate::domain::changes::Entity;
+use crate::domain::ids::{CategoryId, ProductId};
+use crate::domain::page::Window;
+
+/// A change, as far as a list can see it.
+#[derive(Debug)]
+pub enum Sight {
+    /// Without its texts and pictures.
+    Product {
+        before: Option<Box<Product>>,
+        after: Option<Box<Product>>,
+    },
+    Category {
+        before: Option<Box<Category>>,
+        after: Option<Box<Category>>,
+    },
+}
+
+impl Sight {
+    /// What the log says of a change; `None` where it does not say enough.
+    pub fn read(entity: Entity, before: Option<&str>, after: Option<&str>) -> Option<Self> {
+        fn each<T: for<'a> Deserialize<'a>>(side: Option<&str>) -> serde_json::Result<Option<T>> {
+            side.map(serde_json::from_str).transpose()
+        }
+        match entity {
+            _ if before.is_none() && after.is_none() => None,
+            Entity::Product => Some(Self::Product { before: each(before).ok()?, after: each(after).ok()? }),
+            Entity::Category => Some(Self::Category { before: each(before).ok()?, after: each(after).ok()? }),
+            Entity::User => None,
+        }
+    }
+}
+
+/// What a read of many products depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Interest {
+    Page(Box<PageInterest>),
+    /// How many products pass.
+    Count(Passing),
+    /// That no product has the key.
+    Key(ProductKey),
+}
+
+/// Products that pass a filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Passing {
+    /// Its categories are all that it means, those below others too.
+    filter: Filter,
+    /// Only those among them that a search finds, in its order; what it finds is not known here.
+    is_searched: bool,
+}
+
+/// A page: where it lies in its list, in the direction in which it was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PageInterest {
+    passing: Passing,
+    sort: Vec<(SortColumn, Direction)>,
+    backward: bool,
+    /// The cursors that it lies between.
+    start: Option<Cursor>,
+    end: Option<Cursor>,
+    /// Products before it are passed over by their number.
+    is_offset: bool,
+    /// In the order of ids.
+    shown: Vec<ProductId>,
+    first: Option<Cursor>,
+    last: Option<Cursor>,
+    is_full: bool,
+    /// One that follows.
+    beyond: Option<ProductId>,
+}
+
+/// Where a product is, seen from a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Region {
+    /// Not between the cursors, or not in the list.
+    Outside,
+    PassedOver,
+    OnPage,
+    Beyond,
+}
+
+impl Interest {
+    /// In a page, which was made of these rows.
+    pub fn page(list: &List, window: &Window<Cursor>, rows: &[Found], tree: &Tree) -> Self {
+        let size = usize::from(window.size);
+        let shown = rows.get(..size).unwrap_or(rows);
+        let mut ids: Vec<_> = shown.iter().map(|found| found.product.id).collect();
+        ids.sort_unstable();
+        let (start, end) =
+            if window.backward { (&window.before, &window.after) } else { (&window.after, &window.before) };
+        Self::Page(Box::new(PageInterest {
+            passing: Passing::new(list, tree),
+            sort: list.sort.clone(),
+            backward: window.backward,
+            start: start.clone(),
+            end: end.clone(),
+            is_offset: window.offset > 0,
+            first: shown.first().map(|found| Cursor::of(list, found)),
+            last: shown.last().map(|found| Cursor::of(list, found)),
+            is_full: shown.len() == size,
+            shown: ids,
+            beyond: rows.get(size).map(|found| found.product.id),
+        }))
+    }
+
+    /// In how many products a list has.
+    pub fn count(list: &List, tree: &Tree) -> Self {
+        Self::Count(Passing::new(list, tree))
+    }
+
+    /// Whether a change may make another answer of what was read before it. `id` and `sight` are missing where nothing is
+    /// known but the kind.
+    pub fn is_touched_by(&self, entity: Entity, id: Option<Uuid>, sight: Option<&Sight>) -> bool {
+        let passing = match self {
+            Self::Page(page) => Some(&page.passing),
+            Self::Count(passing) => Some(passing),
+            Self::Key(_) => None,
+        };
+        match (entity, id.zip(sight)) {
+            (Entity::Product, Some((id, Sight::Product { before, after }))) => {
+                let (id, before, after) = (ProductId(id), before.as_deref(), after.as_deref());
+                match self {
+                    Self::Page(page) => page.is_touched_by(id, before, after),
+                    Self::Count(passing) => passing.is_changed_by(before, after),
+                    Self::Key(key) => after.is_some_and(|product| key.names(product)),
+                }
+            }
+            (Entity::Product, _) => true,
+            (Entity::Category, sight) => passing.is_some_and(|passing| match sight {
+                Some((id, Sight::Category { before, after })) => {
+                    passing.is_moved_by(CategoryId(id), before.as_deref(), after.as_deref())
+                }
+                _ => passing.filter.depends_on_categories(),
+            }),
+            (Entity::User, _) => false,
+        }
+    }
+}
+
+impl Passing {
+    fn new(list: &List, tree: &Tree) -> Self {
+        Self { filter: list.filter.resolved(tree), is_searched: list.search.is_some() }
+    }
+
+    /// `None`: PostgreSQL may see it otherwise.
+    fn passes(&self, product: Option<&Product>) -> Option<bool> {
+        let Some(product) = product else { return Some(false) };
+        let is_unsure = Cell::new(false);
+        let passes = self.filter.matches_unless(product, &Tree::default(), &is_unsure);
+        (!is_unsure.get()).then_some(passes)
+    }
+
+    fn is_changed_by(&self, before: Option<&Product>, after: Option<&Product>) -> bool {
+        match (self.passes(before), self.passes(after)) {
+            (Some(before), Some(after)) if self.is_searched => before || after,
+            (Some(before), Some(after)) => before != after,
+            _ => true,
+        }
+    }
+
+    /// Whether other categories are now below those of the filter.
+    fn is_moved_by(&self, id: CategoryId, before: Option<&Category>, after: Option<&Category>) -> bool {
+        // Nothing was in one that is gone.
+        let Some(after) = after else { return false };
+        if before.is_some_and(|before| before.parent_id == after.parent_id) {
+            return false;
+        }
+        let mut all = BTreeSet::new();
+        self.filter.categories(&mut all);
+        all.contains(&id) || after.parent_id.is_some_and(|parent| all.contains(&parent))
+    }
+}
+
+impl PageInterest {
+    fn is_touched_by(&self, id: ProductId, before: Option<&Product>, after: Option<&Product>) -> bool {
+        if self.shown.binary_search(&id).is_ok() {
+            return true;
+        }
+        if self.passing.is_searched {
+            return self.passing.is_changed_by(before, after);
+        }
+        let (Some(before), Some(after)) = (self.region(before), self.region(after)) else { return true };
+        match (before, after) {
+            (Region::OnPage, _) | (_, Region::OnPage) => true,
+            (Region::PassedOver, after) if after != Region::PassedOver => true,
+            (before, Region::PassedOver) => before != Region::PassedOver,
+            // The page has a next one as long as anything follows.
+            (Region::Beyond, Region::Outside) => self.beyond == Some(id),
+            (Region::Outside, Region::Beyond) => self.beyond.is_none(),
+            _ => false,
+        }
+    }
+
+    fn region(&self, product: Option<&Product>) -> Option<Region> {
+        let Some(product) = product else { return Some(Region::Outside) };
+        if !self.passing.passes(Some(product))? {
+            return Some(Region::Outside);
+        }
+        let place = |cursor: &Option<Cursor>| cursor.as_ref().map(|cursor| self.compare(product, cursor));
+        Some(match (place(&self.start), place(&self.end)) {
+            (Some(Ordering::Less | Ordering::Equal), _) | (_, Some(Ordering::Greater | Ordering::Equal)) => {
+                Region::Outside
+            }
+            _ if self.is_offset && place(&self.first).is_none_or(Ordering::is_lt) => Region::PassedOver,
+            _ if self.is_full && place(&self.last).is_some_and(Ordering::is_gt) => Region::Beyond,
+            _ => Region::OnPage,
+        })
+    }
+
+    /// Whether the product comes before or after a place, in the direction of the page.
+    fn compare(&self, product: &Product, place: &Cursor) -> Ordering {
+        let columns = self.sort.iter().zip(&place.0).map(|(&(column, direction), value)| {
+            let order = compare(product, column, value);
+            // What has no value is last in both directions.
+            let is_last = column == SortColumn::Rating && (product.rating.is_none() || *value == SortValue::Nothing);
+            if direction == Direction::Descending && !is_last { order.reverse() } else { order }
+        });
+        let order = columns.fold(Ordering::Equal, Ordering::then);
+        if self.backward { order.reverse() } else { order }
+    }
+}
+
+/// The product's value in a column, beside another.
+fn compare(product: &Product, column: SortColumn, value: &SortValue) -> Ordering {
+    match (column, value) {
+        (SortColumn::NameKey, SortValue::Text(name)) => product.name_key.cmp(name),
+        (SortColumn::Currency, SortValue::Text(code)) => product.price_currency.cmp(code),
+        (SortColumn::Amount, SortValue::Whole(amount)) => product.price_amount.cmp(amount),
+        (SortColumn::Stock, SortValue::Whole(stock)) => i64::from(product.stock).cmp(stock),
+        (SortColumn::CreatedAt, SortValue::Time(time)) => product.created_at.cmp(time),
+        (SortColumn::UpdatedAt, SortValue::Time(time)) => product.updated_at.cmp(time),
+        (SortColumn::Id, SortValue::Id(id)) => product.id.cmp(id),
+        (SortColumn::Rating, SortValue::Real(rating)) => {
+            product.rating.map_or(Ordering::Greater, |own| own.partial_cmp(rating).unwrap_or(Ordering::Equal))
+        }
+        (SortColumn::Rating, SortValue::Nothing) => match product.rating {
+            Some(_) => Ordering::Less,
+            None => Ordering::Equal,
+        },
+        // A checked cursor has no other values, and distances are not known here.
+        _ => Ordering::Equal,
+    }
+}
