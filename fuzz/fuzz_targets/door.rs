@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     let variables = parts.next().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
     let mut request = Request::new(document).variables(Variables::from_json(variables));
     let mut steps = 0;
-    let admitted = admit(&mut request, None, &FACTS, &SETTINGS.limits, &mut steps);
+    let admitted = admit(&mut request, None, false, &FACTS, &SETTINGS.limits, &mut steps);
     assert!(steps <= MAX_STEPS, "{steps} steps");
     if let Ok(admitted) = admitted {
         assert!((1..=SETTINGS.limits.max_cost).contains(&admitted.estimate.cost));

@@ -27,10 +27,11 @@ use crate::config::Settings;
 use crate::domain::Core;
 use crate::domain::changes::{Dependencies, Entity, Version};
 use crate::domain::error::Error;
+use crate::domain::reads::Moment;
 use crate::infra::Infra;
 
 /// First bytes of an entry in Redis: what it is, and the release of its layout.
-const MAGIC: [u8; 4] = *b"SRA1";
+const MAGIC: [u8; 4] = *b"SRA2";
 
 /// Whether other instances may have an answer too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +83,12 @@ struct Flight {
 
 /// The layout in Redis, after the magic and a CRC-32 of the rest.
 #[derive(Serialize, Deserialize)]
-struct Kept<T> {
+struct Kept<R, D, T> {
     /// The whole question again: a digest may collide, and keys may be moved about.
-    region: String,
+    region: R,
     digest: u128,
     version: Version,
-    dependencies: Dependencies,
+    dependencies: D,
     value: T,
 }
 
@@ -121,8 +122,8 @@ impl Core {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Future<Output = Result<(T, Dependencies), Error>> + Send + 'static,
     {
-        let version = self.gate.version().await?;
-        let key = Key { region: region.name, digest: digest(question)?, life: self.gate.life() };
+        let Moment { version, life } = self.moment().await?;
+        let key = Key { region: region.name, digest: digest(question)?, life };
         let entry = match self.remembered(key, version) {
             Some(entry) => {
                 self.answers.count(key, "memory");
@@ -130,6 +131,7 @@ impl Core {
             }
             None => self.board(region, key, version, load).await?,
         };
+        self.note(&entry.dependencies);
         Arc::clone(&entry.value).downcast().map_err(|_| Error::internal(anyhow::anyhow!("two types in one region")))
     }
 
@@ -161,7 +163,7 @@ impl Core {
             self.answers.count(key, "joined");
             return flight.landing.clone();
         }
-        let core = Arc::clone(self);
+        let core = self.for_all();
         // Owned: whoever started it may hang up without harm to the others.
         let task = tokio::spawn(async move {
             let flying = Arc::clone(&core);
@@ -191,12 +193,12 @@ impl Core {
         T: Serialize + Send + Sync + 'static,
         F: Future<Output = Result<HashMap<I, T>, Error>>,
     {
-        let version = self.gate.version().await?;
-        let life = self.gate.life();
+        let Moment { version, life } = self.moment().await?;
         let key = |id: I| Key { region: region.name, digest: id.into().as_u128(), life };
         let mut found = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
         for &id in ids {
+            self.note(&Dependencies::on_one(entity, id.into()));
             match self.remembered(key(id), version).and_then(|entry| Arc::clone(&entry.value).downcast().ok()) {
                 Some(value) => {
                     self.answers.count(key(id), "memory");
@@ -298,20 +300,19 @@ fn digest(question: &impl Serialize) -> Result<u128, Error> {
 }
 
 fn encode<T: Serialize>(key: Key, version: Version, dependencies: &Dependencies, value: &T) -> Result<Vec<u8>, Error> {
-    let kept =
-        Kept { region: key.region.to_owned(), digest: key.digest, version, dependencies: dependencies.clone(), value };
+    let kept = Kept { region: key.region, digest: key.digest, version, dependencies, value };
     let body = rmp_serde::to_vec(&kept).map_err(Error::internal)?;
     let crc = crc32fast::hash(&body).to_be_bytes();
     Ok([MAGIC.as_slice(), &crc, &body].concat())
 }
 
 /// What was kept under this key; `None` if it is torn, foreign or of another release.
-fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Option<Kept<T>> {
+fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Option<Kept<String, Dependencies, T>> {
     let (crc, body) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return None;
     }
-    let kept: Kept<T> = rmp_serde::from_slice(body).ok()?;
+    let kept: Kept<String, Dependencies, T> = rmp_serde::from_slice(body).ok()?;
     (kept.region == key.region && kept.digest == key.digest).then_some(kept)
 }
 

@@ -540,7 +540,7 @@ const NEWS: &str = "
         CASE WHEN c.is_told THEN (c.after - '{description,media}'::text[])::text END
     FROM catalog_version AS register
     LEFT JOIN LATERAL (
-        SELECT v, n, entity, entity_id, before, after, $3 AND entity <> 'USER'
+        SELECT v, n, entity, entity_id, before, after, $3 AND entity IN ('PRODUCT', 'CATEGORY')
             AND coalesce(pg_column_size(before), 0) + coalesce(pg_column_size(after), 0) < 16384 AS is_told
         FROM changes WHERE v > $1 ORDER BY v, n LIMIT $2
     ) AS c ON true

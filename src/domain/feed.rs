@@ -40,6 +40,7 @@ struct Batch {
 }
 
 /// Hands out what is new.
+#[derive(Clone)]
 pub struct Feed {
     shared: Arc<Shared>,
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod ids;
 pub mod page;
+pub mod reads;
 pub mod text;
 pub mod transaction;
 
@@ -26,18 +27,22 @@ use crate::domain::accounts::Accounts;
 use crate::domain::answers::Answers;
 use crate::domain::changes::Gate;
 use crate::domain::feed::Feed;
+use crate::domain::reads::Reads;
 use crate::infra::Infra;
 
 /// How often what is over is looked for.
 const TIDYING: Duration = Duration::from_mins(10);
 
 /// All that a query or a command needs: the outside world, and what is remembered of it.
+#[derive(Clone)]
 pub struct Core {
     pub infra: Arc<Infra>,
     pub gate: Gate,
-    pub answers: Answers,
+    pub answers: Arc<Answers>,
     pub feed: Feed,
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
+    /// What is read on behalf of one query goes here, too.
+    reads: Option<Arc<Reads>>,
 }
 
 impl Core {
@@ -47,10 +52,10 @@ impl Core {
         infra.limiter.count_instances();
         infra.metrics.feel_the_pulse();
         let gate = Gate::start(Arc::clone(&infra), settings.freshness);
-        let answers = Answers::new(settings, Arc::clone(&infra));
+        let answers = Arc::new(Answers::new(settings, Arc::clone(&infra)));
         let feed = Feed::start(Arc::clone(&infra), gate.clone());
-        let accounts = Accounts::new(settings);
-        Arc::new(Self { infra, gate, answers, feed, accounts })
+        let accounts = Arc::new(Accounts::new(settings));
+        Arc::new(Self { infra, gate, answers, feed, accounts, reads: None })
     }
 
     /// Forgets what is over, now and then, until the core is gone: changes older than the retention, sessions, links,
@@ -67,5 +72,18 @@ impl Core {
                 tokio::time::sleep(TIDYING).await;
             }
         });
+    }
+
+    /// The same for one query, whose reads are all of one version and are noted.
+    pub fn noting(&self, reads: Arc<Reads>) -> Arc<Self> {
+        Arc::new(Self { reads: Some(reads), ..self.clone() })
+    }
+
+    /// The same for whoever reads on behalf of many.
+    fn for_all(self: &Arc<Self>) -> Arc<Self> {
+        match self.reads {
+            Some(_) => Arc::new(Self { reads: None, ..Self::clone(self) }),
+            None => Arc::clone(self),
+        }
     }
 }

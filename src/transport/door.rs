@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerError, Value};
+use axum::body::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use tracing::Instrument;
 
 use crate::domain::accounts::{Right, Viewer};
+use crate::domain::reads::Reads;
 use crate::graphql::context::{Asker, Notes, RequestContext};
-use crate::graphql::error::Audience;
+use crate::graphql::error::{Audience, response_body};
 use crate::infra::rate_limit::Spent;
-use crate::transport::App;
 use crate::transport::admission::{Admitted, Document, admit};
 use crate::transport::persisted::Unknown;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::Shape;
+use crate::transport::{App, kept};
 
 /// What a request costs that is refused for its document.
 pub const REFUSED: u64 = 5;
@@ -34,6 +36,9 @@ pub struct Entered {
     pub cost: u64,
     /// What is left of the budget, where there is one.
     pub spent: Option<Spent>,
+    /// What it asks for, if it is a query.
+    pub question: Option<Bytes>,
+    reads: Option<Arc<Reads>>,
     request: Request,
     /// The document, to be kept once it proved valid.
     new: Option<Arc<Document>>,
@@ -43,11 +48,23 @@ pub struct Entered {
 
 /// How an operation went.
 pub struct Answer {
-    pub response: Response,
-    /// It was not executed: the document is not valid.
-    pub refused: bool,
-    /// What it did cost.
+    pub given: Given,
+    /// What it might have cost, and what it did cost.
+    pub requested: u64,
     pub cost: u64,
+    /// What is left of the budget, where there is one.
+    pub spent: Option<Spent>,
+}
+
+/// What is answered.
+pub enum Given {
+    /// The bytes of an answer without errors that anybody would get.
+    Kept(Arc<kept::Response>),
+    Made {
+        response: Box<Response>,
+        /// It was not executed: the document is not valid.
+        refused: bool,
+    },
 }
 
 /// What a transport lets in, beside queries.
@@ -85,7 +102,8 @@ pub async fn enter(
     let unknown = app.persisted.resolve(&mut request, id, infra.redis.as_deref()).await?;
     let known = app.documents.known(&request.query);
     let is_known = known.is_some();
-    let admitted = match admit(&mut request, known, &app.facts, &app.settings.limits, &mut 0) {
+    let is_signed_in = asker.viewer().id().is_some();
+    let admitted = match admit(&mut request, known, is_signed_in, &app.facts, &app.settings.limits, &mut 0) {
         Ok(admitted) => admitted,
         Err(refused) => {
             // Looking at it was work, too.
@@ -93,7 +111,7 @@ pub async fn enter(
             return Err(refused);
         }
     };
-    let Admitted { kind, document, shape, estimate } = admitted;
+    let Admitted { kind, document, shape, estimate, question } = admitted;
     match kind {
         OperationType::Mutation if !entrance.mutations => {
             let message = "GET runs queries only; use POST";
@@ -110,15 +128,7 @@ pub async fn enter(
         let message = "the schema is not shown here; sign in as one of the staff";
         return Err(Refusal::new(Code::IntrospectionDisabled, message));
     }
-    let spent = infra.limiter.spend(infra.budgets.requests, &subject, estimate.cost).await;
-    match spent {
-        Some(Spent { granted: false, burst, .. }) if estimate.cost > burst => {
-            let message = format!("it costs {}, and nobody may spend more than {burst}; ask for less", estimate.cost);
-            return Err(Refusal::new(Code::CostTooHigh, message));
-        }
-        Some(spent) if !spent.granted => return Err(over_budget(spent)),
-        _ => {}
-    }
+    let spent = pay(app, &subject, estimate.cost).await?;
     asker.spent = spent;
     if kind == OperationType::Subscription {
         // Whatever happens from now on is told, also what happens before the stream begins.
@@ -131,7 +141,9 @@ pub async fn enter(
         asker.once = Some((key.to_owned(), asked));
     }
     let viewer = *asker.viewer();
-    let context = RequestContext::new(Arc::clone(&app.core), asker, app.settings.limits.max_response_values);
+    let reads = (kind == OperationType::Query).then(Arc::<Reads>::default);
+    let core = reads.as_ref().map_or_else(|| Arc::clone(&app.core), |reads| app.core.noting(Arc::clone(reads)));
+    let context = RequestContext::new(core, asker, app.settings.limits.max_response_values);
     let notes = Arc::clone(&context.notes);
     if estimate.introspects {
         // Others may not be shown the schema.
@@ -139,7 +151,57 @@ pub async fn enter(
     }
     let request = request.data(context);
     let new = (!is_known).then_some(document);
-    Ok(Entered { kind, notes, viewer, shape, cost: estimate.cost, spent, request, new, unknown, subject })
+    let cost = estimate.cost;
+    Ok(Entered { kind, notes, viewer, shape, cost, spent, question, reads, request, new, unknown, subject })
+}
+
+/// The answer to a body that came before, if it is kept and holds still: the whole way in at one step, for those of whom
+/// nothing need be known.
+///
+/// # Errors
+/// When the budget is spent.
+pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Option<Answer>, Refusal> {
+    if asker.viewer().id().is_some() {
+        return Ok(None);
+    }
+    let Some(known) = app.kept.known(body) else { return Ok(None) };
+    let Some(response) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
+    match Reads::default().moment(&app.core.gate).await {
+        Ok(moment) if response.holds(&app.core, moment) => {}
+        _ => return Ok(None),
+    }
+    let (infra, subject) = (&app.core.infra, asker.subject());
+    if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
+        return Err(over_budget(spent));
+    }
+    let (requested, cost) = (known.cost, response.cost);
+    let spent = pay(app, &subject, requested).await?;
+    settle(app, &subject, spent, requested.saturating_sub(cost));
+    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent }))
+}
+
+/// Takes what a request may cost off the budget.
+async fn pay(app: &App, subject: &str, cost: u64) -> Result<Option<Spent>, Refusal> {
+    let infra = &app.core.infra;
+    match infra.limiter.spend(infra.budgets.requests, subject, cost).await {
+        Some(Spent { granted: false, burst, .. }) if cost > burst => {
+            let message = format!("it costs {cost}, and nobody may spend more than {burst}; ask for less");
+            Err(Refusal::new(Code::CostTooHigh, message))
+        }
+        Some(spent) if !spent.granted => Err(over_budget(spent)),
+        spent => Ok(spent),
+    }
+}
+
+/// Gives back what it did not cost.
+fn settle(app: &Arc<App>, subject: &str, spent: Option<Spent>, unused: u64) {
+    if unused > 0 && spent.is_some() {
+        let (app, subject) = (Arc::clone(app), subject.to_owned());
+        tokio::spawn(async move {
+            let infra = &app.core.infra;
+            infra.limiter.give_back(infra.budgets.requests, &subject, unused).await;
+        });
+    }
 }
 
 /// There is not enough left.
@@ -159,6 +221,13 @@ impl Entered {
     /// # Errors
     /// When it takes too long, or a resolver panics.
     pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
+        if let (Some(question), Some(reads)) = (&self.question, &self.reads)
+            && let Some(response) = app.kept.find(&app.core, question)
+            && let Ok(moment) = reads.moment(&app.core.gate).await
+            && response.holds(&app.core, moment)
+        {
+            return Ok(self.answer(app, Given::Kept(Arc::clone(&response)), response.cost));
+        }
         let request = std::mem::replace(&mut self.request, Request::new(""));
         let text = (self.new.is_some() || self.unknown.is_some()).then(|| request.query.clone());
         let schema = app.schemas.of(self.new.is_none()).clone();
@@ -184,7 +253,6 @@ impl Entered {
             self.shape.repair(&mut response.data, &response.errors);
         }
         let cost = self.shape.cost(&response.data).min(self.cost);
-        self.settle(app, cost);
         if let (false, Some(text)) = (refused, text) {
             if let Some(document) = self.new.take() {
                 app.documents.keep(&text, document);
@@ -193,7 +261,20 @@ impl Entered {
                 app.persisted.keep(unknown, &text, app.core.infra.redis.as_deref()).await;
             }
         }
-        Ok(Answer { response, refused, cost })
+        let given = match self.question.clone().zip(self.reads.take()) {
+            Some((question, reads)) if !refused && response.errors.is_empty() && self.notes.is_public() => {
+                let body = response_body(&response, false, None, app.audience(&self.viewer), "");
+                Given::Kept(app.kept.keep(question, body.into(), cost, &reads))
+            }
+            _ => Given::Made { response: Box::new(response), refused },
+        };
+        Ok(self.answer(app, given, cost))
+    }
+
+    fn answer(&self, app: &Arc<App>, given: Given, cost: u64) -> Answer {
+        let (requested, spent) = (self.cost, self.spent);
+        settle(app, &self.subject, spent, requested.saturating_sub(cost));
+        Answer { given, requested, cost, spent }
     }
 
     /// Executes a subscription: each of its events is a response, and is paid for. It ends with a refusal when that cannot
@@ -208,19 +289,6 @@ impl Entered {
             Some((next, watching))
         })
         .boxed()
-    }
-
-    /// Gives back what it did not cost.
-    fn settle(&mut self, app: &Arc<App>, cost: u64) {
-        let unused = self.cost.saturating_sub(cost);
-        if unused == 0 || self.spent.is_none() {
-            return;
-        }
-        let (app, subject) = (Arc::clone(app), std::mem::take(&mut self.subject));
-        tokio::spawn(async move {
-            let infra = &app.core.infra;
-            infra.limiter.give_back(infra.budgets.requests, &subject, unused).await;
-        });
     }
 }
 

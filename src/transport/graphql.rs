@@ -19,8 +19,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -30,12 +28,12 @@ use crate::graphql::error::{refusal, response_body};
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
-use crate::transport::door::{self, Answer, Entered, Entrance, seconds};
+use crate::transport::door::{self, Answer, Entered, Entrance, Given, seconds};
 use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::asker;
-use crate::transport::{csrf, sse, websocket};
+use crate::transport::{csrf, kept, sse, websocket};
 
 /// Longest time for the bytes of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -109,55 +107,87 @@ async fn answer(
         check_content(headers)?;
         read_body(body, app.settings.body_limit as usize).await?
     };
+    let audience = app.audience(asker.viewer());
+    let (operation, answer) = match door::recall(app, &body, &asker).await? {
+        Some(answer) => ("query", answer),
+        None => match execute(app, body, asker, by_get, headers).await? {
+            Executed::Answered(operation, answer) => (operation, answer),
+            Executed::Streams(entered) => {
+                return Ok(match sse::subscription(app, *entered, audience, id.to_owned()) {
+                    Ok(response) => (response, "subscription", "streams"),
+                    Err(body) => {
+                        let status = Code::ValidationFailed.status(media_type, app.settings.status_codes);
+                        let headers = [(CACHE_CONTROL, UNSHARED), (CONTENT_TYPE, media_type.header())];
+                        ((status, headers, body).into_response(), "subscription", "invalid")
+                    }
+                });
+            }
+        },
+    };
+
+    let outcome = answer.given.outcome();
+    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&answer));
+    let body = match (&answer.given, &reported) {
+        (Given::Kept(kept), None) => kept.body.clone(),
+        (Given::Kept(kept), Some(extensions)) => kept.with_extensions(extensions).into(),
+        (Given::Made { response, refused }, _) => {
+            response_body(response, *refused, reported.as_ref(), audience, id).into()
+        }
+    };
+    let response = if media_type == MediaType::EventStream && outcome != "invalid" {
+        sse::single(&body)
+    } else {
+        let status = answer.given.status(media_type, app.settings.status_codes);
+        let mut response = match &answer.given {
+            Given::Kept(kept) if by_get && reported.is_none() => cacheable(kept, headers, app.settings.http_max_age),
+            _ => {
+                let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body).into_response();
+                // What one may spend is nobody else's business.
+                rate_headers(response.headers_mut(), answer.spent);
+                response
+            }
+        };
+        response.headers_mut().insert(CONTENT_TYPE, media_type.header());
+        response
+    };
+    Ok((response, operation, outcome))
+}
+
+/// What became of a request that had to be understood.
+enum Executed {
+    Answered(&'static str, Answer),
+    /// It is a subscription, and goes on.
+    Streams(Box<Entered>),
+}
+
+async fn execute(
+    app: &Arc<App>,
+    body: Bytes,
+    asker: Asker,
+    by_get: bool,
+    headers: &HeaderMap,
+) -> Result<Executed, Refusal> {
     let (request, document_id) = {
         // Large requests are read one after the other, so that the small ones of others always find a free core.
         let _turn = match body.len() > LARGE {
             true => app.large_requests.acquire().await.ok(),
             false => None,
         };
-        read(body, app.persisted.trusts_documents()).await?
+        read(body.clone(), app.persisted.trusts_documents()).await?
     };
     let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
-    let audience = app.audience(asker.viewer());
     let key = idempotency_key(headers)?;
     let mut entered = door::enter(app, request, document_id.as_deref(), key, asker, entrance).await?;
-    if entered.kind == OperationType::Subscription {
-        return Ok(match sse::subscription(app, entered, audience, id.to_owned()) {
-            Ok(response) => (response, "subscription", "streams"),
-            Err(body) => {
-                let status = Code::ValidationFailed.status(media_type, app.settings.status_codes);
-                let headers = [(CACHE_CONTROL, UNSHARED), (CONTENT_TYPE, media_type.header())];
-                ((status, headers, body).into_response(), "subscription", "invalid")
-            }
-        });
-    }
+    let operation = match entered.kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => return Ok(Executed::Streams(Box::new(entered))),
+    };
     let answer = entered.execute(app).await?;
-
-    let operation = if entered.kind == OperationType::Query { "query" } else { "mutation" };
-    let outcome = match (answer.refused, answer.response.errors.is_empty()) {
-        (true, _) => "invalid",
-        (false, true) => "ok",
-        (false, false) => "errors",
-    };
-    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&entered, &answer));
-    let body = response_body(&answer.response, answer.refused, reported.as_ref(), audience, id);
-    let response = if media_type == MediaType::EventStream && !answer.refused {
-        sse::single(&body)
-    } else {
-        let status = status(&answer, media_type, app.settings.status_codes);
-        let is_public = outcome == "ok" && reported.is_none() && entered.notes.is_public();
-        let mut response = if by_get && is_public {
-            cacheable(body, headers, app.settings.http_max_age)
-        } else {
-            let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body).into_response();
-            // What one may spend is nobody else's business.
-            rate_headers(response.headers_mut(), entered.spent);
-            response
-        };
-        response.headers_mut().insert(CONTENT_TYPE, media_type.header());
-        response
-    };
-    Ok((response, operation, outcome))
+    if let (Given::Kept(_), Some(question), None) = (&answer.given, entered.question.take(), entered.viewer.id()) {
+        app.kept.learn(body, question, answer.requested);
+    }
+    Ok(Executed::Answered(operation, answer))
 }
 
 /// The GraphQL request in a JSON body, and the id of a trusted document in it.
@@ -247,36 +277,42 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
 
 const UNSHARED: HeaderValue = HeaderValue::from_static("private, no-store");
 
-fn status(answer: &Answer, media_type: MediaType, codes: StatusCodes) -> StatusCode {
-    match (answer.refused, codes) {
-        (true, _) => Code::ValidationFailed.status(media_type, codes),
-        (false, StatusCodes::Draft) if !answer.response.errors.is_empty() => {
-            StatusCode::from_u16(294).unwrap_or(StatusCode::OK)
+impl Given {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Made { refused: true, .. } => "invalid",
+            Self::Made { response, .. } if !response.errors.is_empty() => "errors",
+            _ => "ok",
         }
-        _ => StatusCode::OK,
+    }
+
+    fn status(&self, media_type: MediaType, codes: StatusCodes) -> StatusCode {
+        match (self.outcome(), codes) {
+            ("invalid", _) => Code::ValidationFailed.status(media_type, codes),
+            ("errors", StatusCodes::Draft) => StatusCode::from_u16(294).unwrap_or(StatusCode::OK),
+            _ => StatusCode::OK,
+        }
     }
 }
 
 /// What anybody may see may be kept by anybody, as long as they ask whether it still holds.
-fn cacheable(body: Vec<u8>, headers: &HeaderMap, max_age: Option<Duration>) -> Response {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-    // Weak: the same answer may go out compressed.
-    let tag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref().get(..16).unwrap_or_default()));
+fn cacheable(kept: &kept::Response, headers: &HeaderMap, max_age: Option<Duration>) -> Response {
+    let tag = kept.tag();
     let asked = headers.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-    let is_known = asked.flat_map(|tags| tags.split(',')).map(str::trim).any(|known| known == tag || known == "*");
+    let is_known = asked.flat_map(|tags| tags.split(',')).map(str::trim).any(|known| tag == *known || known == "*");
     let policy =
         max_age.map_or_else(|| "public, no-cache".to_owned(), |age| format!("public, max-age={}", age.as_secs()));
-    let headers = [(CACHE_CONTROL, policy), (ETAG, tag)];
+    let headers = [(CACHE_CONTROL, HeaderValue::from_str(&policy).unwrap_or(UNSHARED)), (ETAG, tag)];
     match is_known {
         true => (StatusCode::NOT_MODIFIED, headers).into_response(),
-        false => (StatusCode::OK, headers, body).into_response(),
+        false => (StatusCode::OK, headers, kept.body.clone()).into_response(),
     }
 }
 
 /// `extensions` for those who ask what it cost.
-fn report(entered: &Entered, answer: &Answer) -> serde_json::Value {
-    let mut report = json!({ "cost": { "requested": entered.cost, "actual": answer.cost } });
-    if let (Some(spent), Some(report)) = (entered.spent, report.as_object_mut()) {
+fn report(answer: &Answer) -> serde_json::Value {
+    let mut report = json!({ "cost": { "requested": answer.requested, "actual": answer.cost } });
+    if let (Some(spent), Some(report)) = (answer.spent, report.as_object_mut()) {
         report.insert("rateLimit".to_owned(), rate_limit(&spent));
     }
     report

@@ -9,6 +9,7 @@ mod csrf;
 mod door;
 mod graphql;
 mod health;
+mod kept;
 mod negotiation;
 mod pages;
 mod persisted;
@@ -41,6 +42,7 @@ use crate::domain::Core;
 use crate::graphql::Schemas;
 use crate::graphql::facts::Facts;
 use crate::transport::admission::Documents;
+use crate::transport::kept::Kept;
 use crate::transport::persisted::Persisted;
 
 pub use accept::{listen, serve};
@@ -59,6 +61,7 @@ pub struct App {
     large_requests: Semaphore,
     facts: Facts,
     documents: Documents,
+    kept: Kept,
     persisted: Persisted,
 }
 
@@ -75,8 +78,8 @@ impl App {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let large_requests = Semaphore::new(cores.saturating_sub(1).max(1));
-        let documents = Documents::default();
-        Ok(Self { core, schemas, settings, is_private, stop, large_requests, facts, documents, persisted })
+        let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
+        Ok(Self { core, schemas, settings, is_private, stop, large_requests, facts, documents, kept, persisted })
     }
 }
 

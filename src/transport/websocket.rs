@@ -34,7 +34,7 @@ use crate::graphql::context::Asker;
 use crate::graphql::error::{Audience, refusal, shown};
 use crate::transport::accept::Place;
 use crate::transport::address::address;
-use crate::transport::door::{self, Entered, Entrance, was_refused};
+use crate::transport::door::{self, Entered, Entrance, Given, was_refused};
 use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::Refusal;
 use crate::transport::viewer::{asker, credentials};
@@ -373,8 +373,11 @@ impl Socket {
             }
             Ok(mut entered) => match entered.execute(&self.app).await {
                 Err(refused) => Err(self.refused(&refused)),
-                Ok(answer) if answer.refused => Err(self.errors(&answer.response, true)),
-                Ok(answer) => Ok(self.payload(&answer.response)),
+                Ok(answer) => match answer.given {
+                    Given::Kept(kept) => Ok(serde_json::from_slice(&kept.body).unwrap_or_default()),
+                    Given::Made { response, refused: true } => Err(self.errors(&response, true)),
+                    Given::Made { response, .. } => Ok(self.payload(&response)),
+                },
             },
         };
         self.count(outcome.is_ok());

@@ -75,7 +75,7 @@ pub async fn by_api_key(core: &Arc<Core>, secret: &str) -> Result<Option<SignedI
             // What does not exist is not remembered: there is no end to it.
             let (key, user) = found.ok_or(Error::Unauthenticated)?;
             let entities = vec![(Entity::ApiKey, key.id.0), (Entity::User, user.id.0)];
-            Ok(((key, user), Dependencies { kinds: Vec::new(), entities }))
+            Ok(((key, user), Dependencies { entities, ..Dependencies::default() }))
         }
     });
     let found: Arc<(ApiKey, User)> = match found.await {

@@ -41,7 +41,7 @@ impl Sight {
             _ if before.is_none() && after.is_none() => None,
             Entity::Product => Some(Self::Product { before: each(before).ok()?, after: each(after).ok()? }),
             Entity::Category => Some(Self::Category { before: each(before).ok()?, after: each(after).ok()? }),
-            Entity::User => None,
+            _ => None,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Interest {
                 }
                 _ => passing.filter.depends_on_categories(),
             }),
-            (Entity::User, _) => false,
+            _ => false,
         }
     }
 }

@@ -8,13 +8,16 @@ mod variables;
 mod walk;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql::Request;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use axum::body::Bytes;
 
 use crate::config::Limits;
 use crate::graphql::facts::Facts;
+use crate::transport::kept;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::{Estimate, Shape, fill_empty, shape};
 
@@ -26,10 +29,17 @@ pub struct Admitted {
     pub document: Arc<Document>,
     pub shape: Shape,
     pub estimate: Estimate,
+    /// What it asks for, if it is a query: see [`kept`](crate::transport::kept).
+    pub question: Option<Bytes>,
 }
+
+/// The number of the next document.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A document that may run, as far as that does not depend on who brings it with what variables.
 pub struct Document {
+    /// No other document of this process has the same.
+    number: u64,
     parsed: ExecutableDocument,
 }
 
@@ -47,7 +57,7 @@ impl Document {
         })?;
         walk::walk(&parsed, facts, limits, steps)?;
         fill_empty(&mut parsed);
-        Ok(Self { parsed })
+        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), parsed })
     }
 }
 
@@ -59,6 +69,7 @@ impl Document {
 pub fn admit(
     request: &mut Request,
     known: Option<Arc<Document>>,
+    is_signed_in: bool,
     facts: &Facts,
     limits: &Limits,
     steps: &mut usize,
@@ -82,8 +93,11 @@ pub fn admit(
         return Err(Refusal::new(Code::CostTooHigh, message));
     }
     let kind = operation.ty;
+    let question = (kind == OperationType::Query && !estimate.introspects).then(|| {
+        kept::question(document.number, request.operation_name.as_deref(), operation, &request.variables, is_signed_in)
+    });
     request.set_parsed_query(document.parsed.clone());
-    Ok(Admitted { kind, document, shape, estimate })
+    Ok(Admitted { kind, document, shape, estimate, question })
 }
 
 fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
@@ -128,7 +142,7 @@ mod tests {
             "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }".to_owned(),
         ] {
             let mut steps = 0;
-            let _ = admit(&mut Request::new(&document), None, &facts, &settings.limits, &mut steps);
+            let _ = admit(&mut Request::new(&document), None, false, &facts, &settings.limits, &mut steps);
             assert!(steps <= 10_000, "{steps} steps: {document}");
         }
     }

@@ -1,0 +1,200 @@
+//! Whole responses, kept as bytes: what anybody would get who asks the same. A response is sent as it is as long as the
+//! change log says that nothing it was made of has changed; see [`answers`](crate::domain::answers) for why that is never
+//! stale.
+//!
+//! What a body asks for is kept as well, under its very bytes, so that those who send it again need not be understood again.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_graphql::parser::types::OperationDefinition;
+use async_graphql::{Value, Variables};
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moka::sync::Cache;
+
+use crate::domain::Core;
+use crate::domain::changes::Dependencies;
+use crate::domain::reads::{Moment, Reads};
+
+/// Memory for bodies whose meaning is known, in bytes.
+const MAX_BODIES: u64 = 8 * 1024 * 1024;
+/// Memory that an entry takes beside its bytes, about.
+const OVERHEAD: usize = 512;
+/// The same for each part of a list that it depends on.
+const INTEREST: usize = 2 * 1024;
+
+/// What a query asks for, and in which life of the database.
+type Key = (Bytes, u32);
+
+/// A response that was sent, and may be sent again.
+pub struct Response {
+    pub body: Bytes,
+    /// What it did cost.
+    pub cost: u64,
+    /// It holds at this version, and at later ones of the same life as long as nothing touches it.
+    version: AtomicI64,
+    life: u32,
+    dependencies: Dependencies,
+    tag: OnceLock<HeaderValue>,
+}
+
+/// A body that was understood before.
+pub struct Known {
+    pub question: Bytes,
+    /// What it may cost.
+    pub cost: u64,
+}
+
+/// What is kept.
+pub struct Kept {
+    responses: Cache<Key, Arc<Response>>,
+    bodies: Cache<Bytes, Arc<Known>>,
+}
+
+impl Kept {
+    /// With so much memory for responses, each of which lives so long at most.
+    pub fn new(mib: u64, ttl: Duration) -> Self {
+        let weigh = |(question, _): &Key, response: &Arc<Response>| {
+            let Dependencies { entities, interests, .. } = &response.dependencies;
+            let parts = size_of_val(entities.as_slice()) + interests.len() * INTEREST;
+            u32::try_from(question.len() + response.body.len() + parts + OVERHEAD).unwrap_or(u32::MAX)
+        };
+        let responses = Cache::builder().max_capacity(mib * 1024 * 1024).weigher(weigh).time_to_live(ttl).build();
+        let weigh = |body: &Bytes, known: &Arc<Known>| {
+            u32::try_from(body.len() + known.question.len() + OVERHEAD).unwrap_or(u32::MAX)
+        };
+        Self { responses, bodies: Cache::builder().max_capacity(MAX_BODIES).weigher(weigh).build() }
+    }
+
+    /// The response to a question. Ask the gate, and then whether it holds still.
+    pub fn find(&self, core: &Core, question: &Bytes) -> Option<Arc<Response>> {
+        self.responses.get(&(question.clone(), core.gate.life()))
+    }
+
+    /// Keeps a response that was made of these reads.
+    pub fn keep(&self, question: Bytes, body: Bytes, cost: u64, reads: &Reads) -> Arc<Response> {
+        let (moment, dependencies) = reads.finish().unzip();
+        let (version, life) = moment.map_or((0, 0), |moment| (moment.version, moment.life));
+        let (version, dependencies) = (AtomicI64::new(version), dependencies.unwrap_or_default());
+        let response = Arc::new(Response { body, cost, version, life, dependencies, tag: OnceLock::new() });
+        if let Some(moment) = moment {
+            let key = (question, moment.life);
+            let is_newer = |kept: Arc<Response>| kept.version.load(Ordering::Acquire) > moment.version;
+            if !self.responses.get(&key).is_some_and(is_newer) {
+                self.responses.insert(key, Arc::clone(&response));
+            }
+        }
+        response
+    }
+
+    /// What a body asks for, if it came before.
+    pub fn known(&self, body: &Bytes) -> Option<Arc<Known>> {
+        self.bodies.get(body)
+    }
+
+    /// Remembers what a body asks for.
+    pub fn learn(&self, body: Bytes, question: Bytes, cost: u64) {
+        self.bodies.insert(body, Arc::new(Known { question, cost }));
+    }
+}
+
+impl Response {
+    /// Whether it is known to hold at this moment, which the gate told after it was found.
+    pub fn holds(&self, core: &Core, moment: Moment) -> bool {
+        let holds =
+            self.life == moment.life && core.gate.untouched(&self.dependencies, self.version.load(Ordering::Acquire));
+        if holds {
+            self.version.fetch_max(moment.version, Ordering::AcqRel);
+        }
+        holds
+    }
+
+    /// Its `ETag`. Weak: the same answer may go out compressed.
+    pub fn tag(&self) -> HeaderValue {
+        let tag = || {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.body);
+            let tag = format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref().get(..16).unwrap_or_default()));
+            HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static(""))
+        };
+        self.tag.get_or_init(tag).clone()
+    }
+
+    /// The body with `extensions`.
+    pub fn with_extensions(&self, extensions: &serde_json::Value) -> Vec<u8> {
+        let open = self.body.strip_suffix(b"}").unwrap_or_default();
+        [open, b",\"extensions\":", extensions.to_string().as_bytes(), b"}"].concat()
+    }
+}
+
+/// What an operation of a document asks for, with its variables in one form. `document` names the document, and whoever
+/// is signed in may see what others do not.
+pub fn question(
+    document: u64,
+    operation_name: Option<&str>,
+    operation: &OperationDefinition,
+    variables: &Variables,
+    is_signed_in: bool,
+) -> Bytes {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.extend(document.to_be_bytes());
+    bytes.push(u8::from(is_signed_in));
+    write_text(&mut bytes, operation_name.unwrap_or_default());
+    for definition in &operation.variable_definitions {
+        // Others say nothing.
+        match variables.get(&definition.node.name.node) {
+            Some(value) => write(&mut bytes, value),
+            None => bytes.push(b'-'),
+        }
+    }
+    bytes.into()
+}
+
+fn write_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend(text.len().to_be_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+fn write(bytes: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => bytes.push(b'0'),
+        Value::Boolean(boolean) => bytes.push(if *boolean { b't' } else { b'f' }),
+        Value::Number(number) => {
+            bytes.push(b'n');
+            write_text(bytes, &number.to_string());
+        }
+        Value::String(text) => {
+            bytes.push(b's');
+            write_text(bytes, text);
+        }
+        Value::Enum(name) => {
+            bytes.push(b'e');
+            write_text(bytes, name);
+        }
+        Value::Binary(binary) => {
+            bytes.push(b'b');
+            bytes.extend(binary.len().to_be_bytes());
+            bytes.extend(binary);
+        }
+        Value::List(items) => {
+            bytes.push(b'[');
+            bytes.extend(items.len().to_be_bytes());
+            for item in items {
+                write(bytes, item);
+            }
+        }
+        Value::Object(members) => {
+            bytes.push(b'{');
+            bytes.extend(members.len().to_be_bytes());
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| name.as_str());
+            for (name, member) in members {
+                write_text(bytes, name);
+                write(bytes, member);
+            }
+        }
+    }
+}
