@@ -5,7 +5,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(wildcard web/graphiql/*) web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
 
-.PHONY: run test build lint it clients attack fuzz schema web setup setup-test fmt clean
+.PHONY: run test build lint it clients attack oracle bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -23,6 +23,15 @@ it: clients
 ## Every attack on a server of its own, and what an honest client notices of it
 attack: build
 	node tests/attacks/attack.mjs $(BINARY) $(ARGS)
+
+## A hundred thousand random questions between random writes, each compared with the truth
+oracle:
+	ORACLE_CASES=100000 $(CARGO) test --release --test it oracle -- --nocapture
+
+## The whole server beside what no GraphQL server can beat; `make bench ARGS="--products=10000 --rounds=1"` is shorter
+bench: setup-bench build
+	$(CARGO) build --release --example limits
+	node benches/load/bench.mjs $(abspath $(BINARY)) $(abspath $(TARGET)/release/examples/limits) $(ARGS)
 
 FUZZ_SECONDS ?= 300
 FUZZED = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -68,6 +77,9 @@ setup:
 
 setup-test:
 	@sh .ci/setup postgres redis node
+
+setup-bench:
+	@sh .ci/setup postgres node wrk
 
 clean:
 	$(CARGO) clean
