@@ -1,17 +1,19 @@
 // Attacks a server and looks how an honest client fares meanwhile.
 //
-//   node tests/attacks/attack.mjs path/to/stockroom [--only name[,name]] [--strict] [--list]
+//   node tests/attacks/attack.mjs path/to/stockroom [--only name[,name]] [--list]
 //
-// Needs Linux and Node.js 20; starts the server itself, in a scratch folder, on loopback, with bounded memory. Most
-// attacks come twice, after quiet times of the same run. A behaviour that is missed makes the exit code 1. Latencies
-// depend on the machine: a ratio above 1.5 is flagged with `!`, and fails only with `--strict`. All takes five minutes.
+// Needs Linux and Node.js 20; starts the server itself, in a scratch folder, on loopback, with bounded memory. An attack
+// comes in rounds, each after a quiet time, so that whatever else the machine does meets both; how much longer an honest
+// client waits is the median of the rounds' ratios. A behaviour that is missed makes the exit code 1, and so does a p99
+// of more than 1.5 times as long, where this process may be of the real-time class, as root's may (see players.mjs).
+// Elsewhere it is only flagged with `!`, for it is the scheduler's as much as the server's. All takes six minutes.
 
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
 
-import { HonestClient, percentile } from './load.mjs';
+import { percentile } from './load.mjs';
+import { attacker, dismiss, dismissAll, goFirst, hear, honestClient } from './players.mjs';
 import { memory } from './proc.mjs';
 import { Server, killAll } from './server.mjs';
 import { sleep } from './wire.mjs';
@@ -20,9 +22,10 @@ import { sleep } from './wire.mjs';
 // an honest client's new connection may take. `quiet` and `busy` are the milliseconds before and during each of the
 // `rounds`; an attack that has an end of its own may take longer. `own` are the limits of a server of its own.
 const ATTACKS = [
-  { name: 'slowloris', run: 'slowloris', about: '500 connections, headers at one byte a second' },
-  { name: 'silent', run: 'silent', about: '2,000 connections that say nothing', fresh: 100 },
-  { name: 'slow-body', run: 'slowBody', about: '500 bodies at one byte a second', quiet: 3000 },
+  { name: 'slowloris', run: 'slowloris', about: '500 connections, headers at one byte a second', rounds: 3 },
+  { name: 'silent', run: 'silent', about: '2,000 connections that say nothing', rounds: 3, fresh: 100 },
+  { name: 'visitors', run: 'visitors', about: 'for comparison: 2,000 clients that ask one small thing each', busy: 3000 },
+  { name: 'slow-body', run: 'slowBody', about: '500 bodies at one byte a second', rounds: 2 },
   { name: 'slow-reader', run: 'slowReader', about: '200 clients that do not read', rounds: 1, growth: 200 },
   { name: 'harmless', run: 'harmless', about: 'for comparison: small queries in bodies of all sizes, 20 at once, ten times a second' },
   { name: 'deep', run: 'deep', about: 'values 33 to 100,000 deep, 20 at once, ten times a second', growth: 48 },
@@ -34,14 +37,14 @@ const ATTACKS = [
   { name: 'files', run: 'files', about: '400 connections to a server that has 256 files', own: { files: 256 } },
   { name: 'stop', run: 'stop', about: 'SIGTERM under load, with 20 slow clients', own: {}, ends: true },
 ];
-const DEFAULTS = { quiet: 4000, busy: 6000, rounds: 2, growth: 100 };
+const DEFAULTS = { quiet: 2000, busy: 2500, rounds: 5, growth: 100 };
 const LONGEST_ATTACK_MS = 50_000;
 const LONGEST_RUN_MS = 390_000;
-const FLAGGED_RATIO = 1.5;
+const LARGEST_RATIO = 1.5;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string' }, strict: { type: 'boolean' }, list: { type: 'boolean' } },
+  options: { only: { type: 'string' }, list: { type: 'boolean' } },
 });
 if (options.list) {
   for (const { name, about } of ATTACKS) console.log(`${name.padEnd(12)} ${about}`);
@@ -51,30 +54,29 @@ const binary = resolve(positionals[0] ?? 'target/release/stockroom');
 const chosen = ATTACKS.filter(({ name }) => !options.only || options.only.split(',').includes(name));
 if (!existsSync(binary) || !chosen.length) {
   const names = ATTACKS.map(({ name }) => name).join(', ');
-  console.error(`usage: attack.mjs path/to/stockroom [--only name] [--strict]\nattacks: ${names}`);
+  console.error(`usage: attack.mjs path/to/stockroom [--only name]\nattacks: ${names}`);
   process.exit(2);
 }
 
-process.on('exit', killAll);
+const isJudged = goFirst();
+if (!isJudged) console.log('without the real-time class the latencies are the scheduler\'s, too, and are not judged');
+
+process.on('exit', () => {
+  dismissAll();
+  killAll();
+});
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 setTimeout(() => {
   console.error('the run took too long');
   process.exit(1);
 }, LONGEST_RUN_MS).unref();
 
-/** Runs an attack in a thread of its own, at whose end all its connections are gone. */
-function attackOnce(attack, server) {
-  const workerData = { attack: attack.run, port: server.port, pid: server.pid, ms: attack.busy };
-  const worker = new Worker(new URL('./attacker.mjs', import.meta.url), { workerData });
+/** Has an attack done, and tells what was seen of it. */
+async function attackOnce(attack, server, by) {
+  by.send({ attack: attack.run, port: server.port, pid: server.pid, ms: attack.busy });
+  const tooLong = sleep(LONGEST_ATTACK_MS).then(() => Promise.reject(new Error('it took too long')));
   const failed = (why) => ({ seen: why, checks: [['the attack comes to its end', false, why]] });
-  return new Promise((resolve) => {
-    const patience = setTimeout(() => resolve(failed('it took too long')), LONGEST_ATTACK_MS);
-    worker.on('message', resolve).on('error', (error) => resolve(failed(error.stack)));
-    worker.on('exit', () => {
-      clearTimeout(patience);
-      resolve(failed('it ended early'));
-    });
-  }).finally(() => worker.terminate());
+  return Promise.race([hear(by), tooLong]).catch((error) => failed(error.message));
 }
 
 /** The longest stall that the server's own heartbeat saw since `before`, if it has one. */
@@ -96,7 +98,6 @@ const report = (word, text) => console.log(`  ${word.padEnd(9)} ${text}`);
 
 /** Runs one attack, with its quiet times; tells how many of its checks failed. */
 async function run(attack, server) {
-  const honest = new HonestClient(server.port);
   const [quiet, busy] = [[], []];
   const results = [];
   const metrics = await server.metrics();
@@ -105,20 +106,18 @@ async function run(attack, server) {
   let most = before;
   const watch = setInterval(() => (most = Math.max(most, memory(server.pid))), 50);
   for (let round = 0; round < attack.rounds && server.alive; round++) {
+    const by = await attacker();
     if (!attack.own) {
-      const end = honest.start();
-      await sleep(attack.quiet);
-      quiet.push(await end());
+      quiet.push(await asked(server, sleep(attack.quiet)));
       if (round === 0) before = most;
     }
-    const end = attack.own ? undefined : honest.start();
-    const [result] = await Promise.all([attackOnce(attack, server), sleep(attack.own ? 0 : attack.busy)]);
-    results.push(result);
-    if (end) busy.push(await end());
+    const attacked = attackOnce(attack, server, by);
+    if (!attack.own) busy.push(await asked(server, Promise.all([attacked, sleep(attack.busy)])));
+    results.push(await attacked);
+    await dismiss(by);
     await sleep(300);
   }
   clearInterval(watch);
-  honest.close();
 
   const checks = new Map();
   const check = (what, holds, instead = '') => {
@@ -143,17 +142,30 @@ async function run(attack, server) {
   return [...checks.values()].filter(({ holds }) => !holds).length;
 }
 
+/** Has the honest client ask until something is over, and tells what it saw. */
+async function asked(server, until) {
+  server.honest.send('begin');
+  await until;
+  server.honest.send('end');
+  return hear(server.honest);
+}
+
 /** Tells how the honest client fared. */
 function compare(attack, quiet, busy, check) {
   const all = (samples, kind) => samples.flatMap((sample) => sample[kind]);
   const ratio = (name, kind, part) => {
-    const [calm, stormy] = [quiet, busy].map((samples) => percentile(all(samples, kind), part));
-    const times = stormy / calm;
-    if (options.strict) check(`${name} is not more than ${FLAGGED_RATIO} times as long`, times <= FLAGGED_RATIO);
-    const flag = times > FLAGGED_RATIO ? ' !' : '';
-    return `${name} ${calm.toFixed(2)} -> ${stormy.toFixed(2)} ms (x${times.toFixed(2)}${flag})`;
+    const [calm, stormy] = [quiet, busy].map((samples) => samples.map((sample) => percentile(sample[kind], part)));
+    const ratios = stormy.map((ms, round) => ms / calm[round]);
+    const times = percentile(ratios, 0.5);
+    const [before, during] = [calm, stormy].map((ms) => percentile(ms, 0.5).toFixed(2));
+    const each = ratios.length > 1 ? ` of ${ratios.map((one) => one.toFixed(2)).join(' ')}` : '';
+    report('honest', `${name} ${before} -> ${during} ms: x${times.toFixed(2)}${times > LARGEST_RATIO ? ' !' : ''}${each}`);
+    return times;
   };
-  report('honest', `${ratio('p50', 'all', 0.5)}, ${ratio('p99', 'all', 0.99)}, ${ratio('fresh p99', 'fresh', 0.99)}`);
+  ratio('p50', 'all', 0.5);
+  const p99 = ratio('p99', 'all', 0.99);
+  ratio('p95 of new connections', 'fresh', 0.95);
+  if (isJudged) check(`the p99 is at most ${LARGEST_RATIO} times as long`, p99 <= LARGEST_RATIO, p99.toFixed(2));
   const failures = busy.flatMap((sample) => [...sample.failures].map(([why, count]) => `${why}: ${count}`));
   check('every honest request is answered', failures.length === 0, failures.join(', '));
   if (attack.fresh) {
@@ -162,16 +174,19 @@ function compare(attack, quiet, busy, check) {
   }
 }
 
-/** Starts a server, and asks it until its caches and threads are warm. */
+/** Starts a server, and has it asked until caches, threads and the honest client are warm. */
 async function started(limits) {
   const server = await Server.start(binary, limits);
   if (limits) return server;
-  const honest = new HonestClient(server.port);
-  const end = honest.start();
-  await sleep(2000);
-  await end();
-  honest.close();
+  server.honest = await honestClient(server.port);
+  await asked(server, sleep(3000));
   return server;
+}
+
+/** Ends a server and its honest client. */
+async function ended(server) {
+  if (server.honest) await dismiss(server.honest);
+  await server.stop();
 }
 
 let failed = 0;
@@ -180,11 +195,11 @@ for (const chosenOne of chosen) {
   const attack = { ...DEFAULTS, ...(chosenOne.own && { rounds: 1 }), ...chosenOne };
   console.log(`${attack.name}: ${attack.about}`);
   // One that was killed is replaced, so that the others have something to attack.
-  if (shared && !shared.alive) await shared.stop();
+  if (shared && !shared.alive) await ended(shared);
   const server = attack.own ? await started(attack.own) : (shared = shared?.alive ? shared : await started());
   failed += await run(attack, server);
-  if (attack.own) await server.stop();
+  if (attack.own) await ended(server);
 }
-await shared?.stop();
+if (shared) await ended(shared);
 console.log(failed ? `${failed} checks failed` : 'all checks passed');
 process.exit(failed ? 1 : 0);

@@ -32,6 +32,18 @@ export async function silent({ port, pid }) {
   };
 }
 
+/** No attack: what as many clients, who ask something small at once, cost an honest one. */
+export async function visitors({ port }) {
+  const body = document('{ __typename }');
+  const question = head({ 'content-length': Buffer.byteLength(body), connection: 'close' }) + body;
+  const connections = await dialMany(2000, () => dial(port, question));
+  await trickle(connections, '', 7000);
+  return {
+    seen: fates(connections),
+    checks: [['all are answered', connections.every(({ status }) => status === 200)]],
+  };
+}
+
 /** Bodies, one byte a second. */
 export async function slowBody({ port }) {
   const connections = await dialMany(500, () => dial(port, head({ 'content-length': 1000 }) + '{'));
@@ -52,23 +64,30 @@ const FIELDS = [
   'id sku slug name description status tags price { amount currency } stock { available } updatedAt',
 ];
 
-/** The largest answer that the server gives to one request of 100 products. */
-async function largeQuestion(port) {
+/**
+ * Requests for the largest answer that the server gives to one for 100 products. No two are the same, so that no answer is
+ * of use for another.
+ */
+async function largeQuestions(port) {
+  let asked = 0;
   for (const fields of FIELDS) {
-    const body = document(`{ products(first: 100) { nodes { ${fields} } } }`);
-    const answer = await post(port, undefined, body);
-    if (answer.status === 200 && !answer.errors) return { body, size: answer.text.length };
+    const next = () => document(`{ a${asked++}: products(first: 100) { nodes { ${fields} } } }`);
+    const answer = await post(port, undefined, next());
+    if (answer.status === 200 && !answer.errors) return { next, size: answer.text.length };
   }
-  return { body: document('{ products(first: 100) { nodes { id name } } }'), size: 0 };
+  throw new Error('no large question is answered');
 }
 
-/** The same request, again and again. */
-const pipelined = (body, times) => (head({ 'content-length': Buffer.byteLength(body) }) + body).repeat(times);
+/** Many of them, one behind the other. */
+function pipelined(next, times) {
+  const bodies = Array.from({ length: times }, next);
+  return bodies.map((body) => head({ 'content-length': Buffer.byteLength(body) }) + body).join('');
+}
 
 /** Large answers that nobody reads. The kernel's table shows what the server let go, for these clients do not look. */
 export async function slowReader({ port }) {
-  const { body, size } = await largeQuestion(port);
-  const connections = await dialMany(200, () => dial(port, pipelined(body, 20), { reads: false }));
+  const { next, size } = await largeQuestions(port);
+  const connections = await dialMany(200, () => dial(port, pipelined(next, 20), { reads: false }));
   const begun = performance.now();
   const closed = [];
   let open = connections;
@@ -121,12 +140,12 @@ export async function files({ port, pid }) {
 
 /** SIGTERM under load, with slow clients. It has a server of its own. */
 export async function stop({ port, pid }) {
-  const { body } = await largeQuestion(port);
+  const { next } = await largeQuestions(port);
   for (let i = 0; i < 5; i++) {
     dial(port);
     dial(port, 'POST /graphql HTTP/1.1\r\nhost: localhost\r\nx-slow: ');
     dial(port, head({ 'content-length': 1000 }) + '{');
-    dial(port, pipelined(body, 20), { reads: false });
+    dial(port, pipelined(next, 20), { reads: false });
   }
   await sleep(500);
 

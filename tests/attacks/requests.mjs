@@ -20,8 +20,10 @@ const of = (name, body, right = refused, headers) => ({
   send: (port, agent) => post(port, agent, body, headers),
 });
 
-async function attack(context, cases, must, width) {
-  const told = await hammer({ ...context, width }, cases);
+async function attack(context, cases, must, width = 20) {
+  const { ms, pace = 100 } = context;
+  const told = await hammer({ ...context, width, pace }, cases);
+  const meant = pace ? (ms / pace) * width : 0;
   const times = told.times.sort((a, b) => a - b);
   const answers = [...told.answers].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind}: ${count}`);
   const median = times[times.length >> 1]?.toFixed(1);
@@ -29,7 +31,11 @@ async function attack(context, cases, must, width) {
   if (told.wrong.size > wrong.length) wrong.push(`and ${told.wrong.size - wrong.length} more`);
   return {
     seen: `${answers.join(', ')}; median ${median} ms, longest ${told.worst.toFixed(1)} ms (${told.slowest})`,
-    checks: [[must, told.wrong.size === 0, wrong.join('\n')]],
+    checks: [
+      [must, told.wrong.size === 0, wrong.join('\n')],
+      // Who attacks less than is said makes no honest figure.
+      ['it keeps three quarters of its pace', times.length >= meant * 0.75, `${times.length} of ${meant}`],
+    ],
     told,
   };
 }

@@ -57,10 +57,11 @@ export function post(port, agent, body, headers = {}, again = true) {
 }
 
 /**
- * Sends the cases one after another, `width` at a time, for `ms`. A case has `name`, `send(port, agent)` and
- * `right(answer)`. Tells how often which answer came, the times, and what came instead of what should.
+ * Sends the cases one after another for `ms`: `width` at a time, each of which sends one every `pace` ms. A case has
+ * `name`, `send(port, agent)` and `right(answer)`. Tells how often which answer came, the times, and what came instead of
+ * what should.
  */
-export async function hammer({ port, ms, width = 20, pace = 100 }, cases) {
+export async function hammer({ port, ms, width, pace }, cases) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: width });
   const end = performance.now() + ms;
   const told = { answers: new Map(), times: [], wrong: new Map(), right: new Set(), worst: 0, slowest: '' };
