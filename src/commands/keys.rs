@@ -1,6 +1,6 @@
 //! `keys`: signing keys from the command line. Servers notice within a second what happens to a folder of keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -55,7 +55,7 @@ pub fn run(settings: &Settings, command: KeysCommand) -> anyhow::Result<()> {
 
 fn rotate(settings: &Settings, after: Duration, prune: bool) -> anyhow::Result<()> {
     let folder = folder(settings)?;
-    let (key, since) = (SigningKey::generate()?, Utc::now() + after);
+    let (key, since) = (SigningKey::generate()?, free_moment(&folder, Utc::now() + after));
     key.save(&folder, since)?;
     say(&format!("Made {}: it signs from {} on.", key.kid, moment(since)));
     if prune {
@@ -65,6 +65,13 @@ fn rotate(settings: &Settings, after: Duration, prune: bool) -> anyhow::Result<(
         }
     }
     Ok(())
+}
+
+/// This moment, or one after the last key that begins to sign before it: file names tell only seconds.
+fn free_moment(folder: &Path, wanted: DateTime<Utc>) -> DateTime<Utc> {
+    let Ok(ring) = Ring::read(folder) else { return wanted };
+    let before = ring.keys().filter_map(|known| known.since).filter(|since| *since <= wanted).max();
+    before.map_or(wanted, |before| wanted.max(before + TimeDelta::seconds(1)))
 }
 
 /// The keys after which another one has signed for longer than tokens live.
@@ -110,7 +117,7 @@ fn retire(settings: &Settings, kid: &str, emergency: bool) -> anyhow::Result<()>
             );
         }
         let successor = SigningKey::generate()?;
-        successor.save(&folder, Utc::now())?;
+        successor.save(&folder, free_moment(&folder, Utc::now()))?;
         say(&format!("Made {}: it signs from now on.", successor.kid));
     }
     for key in &meant {

@@ -24,8 +24,11 @@ const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 /// How a file name tells from when its key signs.
 const MOMENT: &str = "%Y%m%dT%H%M%SZ";
-/// How often files are looked at, and how often a token with an unknown key may have them looked at.
+/// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often tokens with unknown keys may have them looked at, which is cheap. Once a second would not do: tokens of a key
+/// that has just been retired would keep that of its successor from being found.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 /// A file that changed later than this may change again without showing it.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Characters of a key's name: a SHA-256 in base64url.
@@ -268,14 +271,14 @@ impl Keys {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The key of this name. For a name that nobody knows the files are looked at, once a second at most. Blocks.
+    /// The key of this name. For a name that nobody knows the files are looked at, but not all the time. Blocks.
     pub fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
         if let Some(key) = self.ring().find(kid) {
             return Some(key);
         }
         let path = self.path.as_ref().filter(|_| kid.len() == KID_LENGTH)?;
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if reading.asked.is_none_or(|asked| asked.elapsed() >= LOOK_EVERY) {
+        if reading.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             reading.asked = Some(Instant::now());
             self.read_again(path, &mut reading);
         }

@@ -354,16 +354,6 @@ async fn no_valid_token_fails_while_three_instances_rotate_and_retired_keys_end(
     let newest = signing();
     assert!(!kids.contains(&newest));
     taken_over(&newest).await;
-    println!("{kids:#?} {:#?} {:#?}", listed(&folder), failed.lock().unwrap());
-    for client in &clients {
-        println!(
-            "{}",
-            reqwest::get(client.url.replace("/graphql", "/.well-known/jwks.json")).await.unwrap().text().await.unwrap()
-        );
-        for kid_of in &kids {
-            println!("{kid_of} {}", status(client, tokens.iter().rfind(|token| kid(token) == *kid_of).unwrap()).await);
-        }
-    }
     assert_eq!(status(&clients[0], tokens.iter().rfind(|token| kid(token) == kids[1]).unwrap()).await, 200);
 
     // An instance with yesterday's keys gives tokens that the others refuse, until its keys are brought to it.
