@@ -18,8 +18,8 @@ use crate::config::{Freshness, Settings};
 use crate::domain::Core;
 use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Revocations, Role};
-use crate::graphql::{self, Schemas};
 use crate::graphql::service::ServiceInfo;
+use crate::graphql::{self, Schemas};
 use crate::infra::mail::Route;
 use crate::infra::migrations;
 use crate::infra::postgres::write_secret;
@@ -65,7 +65,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let schema = graphql::builder().data(ServiceInfo::new(&settings)).finish();
     let app = App::new(Arc::clone(&core), schema, settings, place.is_private(), stop.clone()).map_err(Misused)?;
     let told = tokio::spawn(stopped_at(stop.clone()));
-use crate::graphql::{self, Schemas};
+    use crate::graphql::{self, Schemas};
     transport::serve(transport::router(Arc::new(app)), listener, connections, stop, drain).await;
     core.infra.mailer.finish(told.await? + drain).await;
     // Stops a private PostgreSQL.

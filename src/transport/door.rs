@@ -10,6 +10,7 @@ use async_graphql::{Request, Response, ServerError, Value};
 use axum::body::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
 use crate::domain::accounts::{Right, Viewer};
@@ -25,6 +26,8 @@ use crate::transport::{App, kept};
 
 /// What a request costs that is refused for its document.
 pub const REFUSED: u64 = 5;
+/// A response of more values than this is large.
+const LARGE: u64 = 1000;
 
 /// A request that may run and is paid for.
 pub struct Entered {
@@ -39,6 +42,7 @@ pub struct Entered {
     /// What it asks for, if it is a query.
     pub question: Option<Bytes>,
     reads: Option<Arc<Reads>>,
+    is_large: bool,
     request: Request,
     /// The document, to be kept once it proved valid.
     new: Option<Arc<Document>>,
@@ -151,8 +155,8 @@ pub async fn enter(
     }
     let request = request.data(context);
     let new = (!is_known).then_some(document);
-    let cost = estimate.cost;
-    Ok(Entered { kind, notes, viewer, shape, cost, spent, question, reads, request, new, unknown, subject })
+    let (cost, is_large) = (estimate.cost, estimate.values > LARGE);
+    Ok(Entered { kind, notes, viewer, shape, cost, spent, question, reads, is_large, request, new, unknown, subject })
 }
 
 /// The answer to a body that came before, if it is kept and holds still: the whole way in at one step, for those of whom
@@ -231,8 +235,13 @@ impl Entered {
         let request = std::mem::replace(&mut self.request, Request::new(""));
         let text = (self.new.is_some() || self.unknown.is_some()).then(|| request.query.clone());
         let schema = app.schemas.of(self.new.is_none()).clone();
+        let (owned, is_large) = (Arc::clone(app), self.is_large);
+        let work = async move {
+            let execution = schema.execute(request);
+            if is_large { owned.turns.steps(execution).await } else { execution.await }
+        };
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
-        let task = tokio::spawn(async move { schema.execute(request).await }.in_current_span());
+        let task = tokio::spawn(work.in_current_span());
         let timeout = app.settings.request_timeout;
         let executed = tokio::time::timeout(timeout, task).await.map_err(|_| {
             let message = match self.kind {
@@ -249,10 +258,21 @@ impl Entered {
             Refusal::new(Code::Internal, "internal error")
         })?;
         let refused = was_refused(&response);
-        if !refused {
-            self.shape.repair(&mut response.data, &response.errors);
-        }
-        let cost = self.shape.cost(&response.data).min(self.cost);
+        let (given, cost) = {
+            let _turn = self.turn(app).await;
+            if !refused {
+                self.shape.repair(&mut response.data, &response.errors);
+            }
+            let cost = self.shape.cost(&response.data).min(self.cost);
+            let given = match self.question.clone().zip(self.reads.take()) {
+                Some((question, reads)) if !refused && response.errors.is_empty() && self.notes.is_public() => {
+                    let body = response_body(&response, false, None, app.audience(&self.viewer), "");
+                    Given::Kept(app.kept.keep(question, body.into(), cost, &reads))
+                }
+                _ => Given::Made { response: Box::new(response), refused },
+            };
+            (given, cost)
+        };
         if let (false, Some(text)) = (refused, text) {
             if let Some(document) = self.new.take() {
                 app.documents.keep(&text, document);
@@ -261,13 +281,6 @@ impl Entered {
                 app.persisted.keep(unknown, &text, app.core.infra.redis.as_deref()).await;
             }
         }
-        let given = match self.question.clone().zip(self.reads.take()) {
-            Some((question, reads)) if !refused && response.errors.is_empty() && self.notes.is_public() => {
-                let body = response_body(&response, false, None, app.audience(&self.viewer), "");
-                Given::Kept(app.kept.keep(question, body.into(), cost, &reads))
-            }
-            _ => Given::Made { response: Box::new(response), refused },
-        };
         Ok(self.answer(app, given, cost))
     }
 
@@ -275,6 +288,11 @@ impl Entered {
         let (requested, spent) = (self.cost, self.spent);
         settle(app, &self.subject, spent, requested.saturating_sub(cost));
         Answer { given, requested, cost, spent }
+    }
+
+    /// A turn to work at the response, if it is large.
+    async fn turn<'a>(&self, app: &'a App) -> Option<SemaphorePermit<'a>> {
+        if self.is_large { app.turns.next().await } else { None }
     }
 
     /// Executes a subscription: each of its events is a response, and is paid for. It ends with a refusal when that cannot

@@ -24,6 +24,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::config::StatusCodes;
+use crate::graphql::context::Asker;
 use crate::graphql::error::{refusal, response_body};
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
@@ -168,9 +169,8 @@ async fn execute(
     headers: &HeaderMap,
 ) -> Result<Executed, Refusal> {
     let (request, document_id) = {
-        // Large requests are read one after the other, so that the small ones of others always find a free core.
         let _turn = match body.len() > LARGE {
-            true => app.large_requests.acquire().await.ok(),
+            true => app.turns.next().await,
             false => None,
         };
         read(body.clone(), app.persisted.trusts_documents()).await?

@@ -17,6 +17,7 @@ mod refusal;
 mod request_id;
 mod shape;
 mod sse;
+mod turns;
 mod viewer;
 mod websocket;
 
@@ -32,7 +33,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{any, get};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::CorsLayer;
@@ -44,6 +45,7 @@ use crate::graphql::facts::Facts;
 use crate::transport::admission::Documents;
 use crate::transport::kept::Kept;
 use crate::transport::persisted::Persisted;
+use crate::transport::turns::Turns;
 
 pub use accept::{listen, serve};
 pub use pages::graphiql_is_built;
@@ -57,8 +59,8 @@ pub struct App {
     pub is_private: bool,
     /// True once the server is to end.
     pub stop: watch::Receiver<bool>,
-    /// Turns of those who send much.
-    large_requests: Semaphore,
+    /// Turns of those who send much, or ask for much.
+    turns: Turns,
     facts: Facts,
     documents: Documents,
     kept: Kept,
@@ -76,10 +78,8 @@ impl App {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let large_requests = Semaphore::new(cores.saturating_sub(1).max(1));
         let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
-        Ok(Self { core, schemas, settings, is_private, stop, large_requests, facts, documents, kept, persisted })
+        Ok(Self { core, schemas, settings, is_private, stop, turns: Turns::new(), facts, documents, kept, persisted })
     }
 }
 

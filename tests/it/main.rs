@@ -18,6 +18,7 @@ mod cache;
 mod caching;
 mod catalog;
 mod clients;
+mod connections;
 mod database;
 mod door;
 mod events;
