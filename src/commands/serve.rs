@@ -62,10 +62,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         stopping.send_replace(true);
         std::future::pending::<()>().await;
     });
-    let schema = graphql::builder().data(ServiceInfo::new(&settings)).finish();
-    let app = App::new(Arc::clone(&core), schema, settings, place.is_private(), stop.clone()).map_err(Misused)?;
+    let service = ServiceInfo::new(&settings);
+    let schemas = Schemas::new(|| graphql::builder().data(service.clone()));
+    let app = App::new(Arc::clone(&core), schemas, settings, place.is_private(), stop.clone()).map_err(Misused)?;
     let told = tokio::spawn(stopped_at(stop.clone()));
-    use crate::graphql::{self, Schemas};
     transport::serve(transport::router(Arc::new(app)), listener, connections, stop, drain).await;
     core.infra.mailer.finish(told.await? + drain).await;
     // Stops a private PostgreSQL.

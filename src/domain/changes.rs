@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, Queryable, Selectable, SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
+    Selectable, SelectableHelper,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
 use crate::infra::Infra;
-use crate::infra::db::Direct;
+use crate::infra::db::Bare;
 use crate::infra::schema::{catalog_version, changes};
 
 /// Changes that the process remembers; an answer older than all of them is read anew.
@@ -522,7 +523,7 @@ impl Shared {
 
 /// A connection of its own on which the register is read.
 struct Register {
-    connection: Direct,
+    connection: Bare,
     news: tokio_postgres::Statement,
 }
 
@@ -548,7 +549,7 @@ const NEWS: &str = "
 
 impl Register {
     async fn open(infra: &Infra) -> anyhow::Result<Self> {
-        let mut connection = infra.db.direct().await?;
+        let mut connection = infra.db.bare().await?;
         let news = connection.ask(async |client| client.prepare(NEWS).await).await?;
         Ok(Self { connection, news })
     }

@@ -93,12 +93,17 @@ impl Database {
     }
 
     /// A read-only connection outside the pools, and outside their statement count.
-    pub async fn direct(&self) -> anyhow::Result<Direct> {
+    pub async fn direct(&self) -> anyhow::Result<AsyncPgConnection> {
+        self.direct.connect().await
+    }
+
+    /// Another such connection, without a task of its own.
+    pub async fn bare(&self) -> anyhow::Result<Bare> {
         let (client, connection) = self.direct.open().await?;
-        let mut direct = Direct { client, connection };
+        let mut bare = Bare { client, connection };
         let setup = &self.direct.setup;
-        direct.ask(async |client| client.batch_execute(setup).await).await?;
-        Ok(direct)
+        bare.ask(async |client| client.batch_execute(setup).await).await?;
+        Ok(bare)
     }
 
     /// Statements sent through the pools so far.
@@ -108,14 +113,14 @@ impl Database {
 }
 
 /// A connection that is its user's alone, who moves its bytes: no other task is woken for an answer.
-pub struct Direct {
+pub struct Bare {
     client: tokio_postgres::Client,
     connection: Driver,
 }
 
 type Driver = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
-impl Direct {
+impl Bare {
     /// The answer to whatever is asked of the client.
     ///
     /// # Errors
