@@ -125,17 +125,11 @@ async fn converse(http: http1::Builder, router: Router, stream: TcpStream, place
     let (service, held) = (TowerToHyperService::new(router), place.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let progress = Arc::clone(&held.guest.progress);
-        // Nothing was read since the last answer: the client sent several at once.
-        let is_pipelined = progress.was(Phase::Resting);
         progress.is_at(Phase::Answering);
         request.extensions_mut().insert(Peer(progress.peer));
         request.extensions_mut().insert(held.clone());
         let answer = service.call(request);
         async move {
-            if is_pipelined {
-                // Others first, or one connection would have a thread to itself until all are answered.
-                tokio::task::yield_now().await;
-            }
             let response = answer.await?;
             let streams =
                 response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));

@@ -5,8 +5,8 @@
 // Needs Linux and Node.js 20; starts the server itself, in a scratch folder, on loopback, with bounded memory. An attack
 // comes in rounds, each after a quiet time, so that whatever else the machine does meets both; how much longer an honest
 // client waits is the median of the rounds' ratios. A behaviour that is missed makes the exit code 1, and so does a p99
-// of more than 1.5 times as long, where this process may be of the real-time class, as root's may (see players.mjs).
-// Elsewhere it is only flagged with `!`, for it is the scheduler's as much as the server's. All takes six minutes.
+// that is too long where this process may be of the real-time class, as root's may (see players.mjs). Elsewhere a ratio
+// above 1.5 is only flagged with `!`, for it is the scheduler's as much as the server's. All takes six minutes.
 
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -19,14 +19,16 @@ import { Server, killAll } from './server.mjs';
 import { sleep } from './wire.mjs';
 
 // `run` is the attack's function; `growth` the most MiB that the server may grow by; `fresh` the most milliseconds that
-// an honest client's new connection may take. `quiet` and `busy` are the milliseconds before and during each of the
-// `rounds`; an attack that has an end of its own may take longer. `own` are the limits of a server of its own.
+// an honest client's new connection may take; `longer` how many times as long its p99 may be, which is more where
+// attackers ask for what anybody may ask for, thousands of times, until their budget is spent. `quiet` and `busy` are the
+// milliseconds before and during each of the `rounds`; an attack that has an end of its own may take longer. `own` are
+// the limits of a server of its own.
 const ATTACKS = [
   { name: 'slowloris', run: 'slowloris', about: '500 connections, headers at one byte a second', rounds: 3 },
   { name: 'silent', run: 'silent', about: '2,000 connections that say nothing', rounds: 3, fresh: 100 },
   { name: 'visitors', run: 'visitors', about: 'for comparison: 2,000 clients that ask one small thing each', busy: 3000 },
   { name: 'slow-body', run: 'slowBody', about: '500 bodies at one byte a second', rounds: 2 },
-  { name: 'slow-reader', run: 'slowReader', about: '200 clients that do not read', rounds: 1, growth: 200 },
+  { name: 'slow-reader', run: 'slowReader', about: '200 clients that do not read', rounds: 1, growth: 200, longer: 20 },
   { name: 'harmless', run: 'harmless', about: 'for comparison: small queries in bodies of all sizes, 20 at once, ten times a second' },
   { name: 'deep', run: 'deep', about: 'values 33 to 100,000 deep, 20 at once, ten times a second', growth: 48 },
   { name: 'fan-out', run: 'fanOut', about: 'fragments that spread each other, 20 at once, ten times a second', growth: 48 },
@@ -37,10 +39,9 @@ const ATTACKS = [
   { name: 'files', run: 'files', about: '400 connections to a server that has 256 files', own: { files: 256 } },
   { name: 'stop', run: 'stop', about: 'SIGTERM under load, with 20 slow clients', own: {}, ends: true },
 ];
-const DEFAULTS = { quiet: 2000, busy: 2500, rounds: 5, growth: 100 };
+const DEFAULTS = { quiet: 2000, busy: 2500, rounds: 5, growth: 100, longer: 1.5 };
 const LONGEST_ATTACK_MS = 50_000;
 const LONGEST_RUN_MS = 390_000;
-const LARGEST_RATIO = 1.5;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -158,13 +159,13 @@ function compare(attack, quiet, busy, check) {
     const times = percentile(ratios, 0.5);
     const [before, during] = [calm, stormy].map((ms) => percentile(ms, 0.5).toFixed(2));
     const each = ratios.length > 1 ? ` of ${ratios.map((one) => one.toFixed(2)).join(' ')}` : '';
-    report('honest', `${name} ${before} -> ${during} ms: x${times.toFixed(2)}${times > LARGEST_RATIO ? ' !' : ''}${each}`);
+    report('honest', `${name} ${before} -> ${during} ms: x${times.toFixed(2)}${times > DEFAULTS.longer ? ' !' : ''}${each}`);
     return times;
   };
   ratio('p50', 'all', 0.5);
   const p99 = ratio('p99', 'all', 0.99);
   ratio('p95 of new connections', 'fresh', 0.95);
-  if (isFirst) check(`the p99 is at most ${LARGEST_RATIO} times as long`, p99 <= LARGEST_RATIO, p99.toFixed(2));
+  if (isFirst) check(`the p99 is at most ${attack.longer} times as long`, p99 <= attack.longer, p99.toFixed(2));
   const failures = busy.flatMap((sample) => [...sample.failures].map(([why, count]) => `${why}: ${count}`));
   check('every honest request is answered', failures.length === 0, failures.join(', '));
   if (attack.fresh) {
