@@ -26,6 +26,7 @@ use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::transaction::{self, Mandate, failures};
 use crate::infra::mail::Mail;
+use crate::infra::rate_limit::Budget;
 use crate::infra::tokens::Subject;
 
 /// For so long the refresh token before the current one still gives the current one: its answer may have been lost.
@@ -150,7 +151,7 @@ pub async fn register(
     draft: AccountDraft,
     device: &Device,
 ) -> Result<Signed, RegisterError> {
-    attempt(core, &account(&draft.email), &device.subject).await.map_err(RegisterError::TooOften)?;
+    attempt(core, Some(&account(&draft.email)), &device.subject).await.map_err(RegisterError::TooOften)?;
     let new = checked(core, draft, Role::Customer, None).await?;
     let registered = core.transact(mandate, async |connection| {
         let user = insert(connection, Some(new.id), &new).await?;
@@ -208,7 +209,7 @@ pub async fn login(
     // What cannot be an address is looked for in vain all the same: nothing may tell the cases apart.
     let email_key = model::email_key(email).unwrap_or_default();
     let account = account(email);
-    attempt(core, &account, &device.subject).await.map_err(LoginError::TooOften)?;
+    attempt(core, Some(&account), &device.subject).await.map_err(LoginError::TooOften)?;
     let known = {
         let mut connection = core.infra.db.read().await?;
         store::with_hash(&mut connection, &email_key).await?
@@ -217,7 +218,7 @@ pub async fn login(
     let hash = known.as_ref().map(|(_, hash)| hash.as_str());
     let matches = core.infra.passwords.verify(&password, hash).await?;
     let Some((user, hash)) = known.filter(|_| matches) else { return Err(LoginError::WrongCredentials) };
-    give_back(core, &account, &device.subject).await;
+    give_back(core, Some(&account), &device.subject).await;
     let hash = upgraded(core, user.id, &password, hash).await?;
     let signed = core.transact(mandate, async |connection| {
         let user = store::lock(connection, user.id).await?.ok_or(LoginError::WrongCredentials)?;
@@ -293,10 +294,9 @@ pub async fn refresh(
     token: &str,
     device: &Device,
 ) -> Result<Signed, RefreshError> {
-    let read = RefreshToken::read(token);
-    let account = read.map_or_else(|| account(token), |token| token.session.0.simple().to_string());
-    attempt(core, &account, &device.subject).await.map_err(RefreshError::TooOften)?;
-    let Some(token) = read else { return Err(RefreshError::Invalid) };
+    // By address alone: whoever knows a session's id must not be able to lock it.
+    attempt(core, None, &device.subject).await.map_err(RefreshError::TooOften)?;
+    let token = RefreshToken::read(token).ok_or(RefreshError::Invalid)?;
     let refreshed = core.transact(mandate, async |connection| {
         let user = store::lock_user_of(connection, token.session).await?.ok_or(RefreshError::Invalid)?;
         let (session, now) = store::session(connection, token.session).await?.ok_or(RefreshError::Invalid)?;
@@ -318,7 +318,7 @@ pub async fn refresh(
     });
     match refreshed.await? {
         Refreshed::Signed(signed) => {
-            give_back(core, &account, &device.subject).await;
+            give_back(core, None, &device.subject).await;
             Ok(*signed)
         }
         Refreshed::Reused => Err(RefreshError::Reused),
@@ -388,7 +388,7 @@ pub async fn change_password(
 ) -> Result<Signed, PasswordError> {
     let own = user.session()?;
     let account = user.id.0.simple().to_string();
-    attempt(core, &account, &device.subject).await.map_err(PasswordError::TooOften)?;
+    attempt(core, Some(&account), &device.subject).await.map_err(PasswordError::TooOften)?;
     let (known, hash) = {
         let mut connection = core.infra.db.read().await?;
         let known = store::by_ids(&mut connection, &[user.id]).await?.pop().ok_or(Error::Unauthenticated)?;
@@ -398,7 +398,7 @@ pub async fn change_password(
     if !core.infra.passwords.verify(&model::password_key(current), hash.as_deref()).await? {
         return Err(PasswordError::WrongPassword);
     }
-    give_back(core, &account, &device.subject).await;
+    give_back(core, Some(&account), &device.subject).await;
     let new_hash = core.infra.passwords.hash(&model::password_key(new)).await?;
     let changed = core.transact(mandate, async |connection| {
         let before = store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
@@ -445,7 +445,7 @@ pub async fn request_password_reset(
     email: &str,
     device: &Device,
 ) -> Result<(), MailError> {
-    attempt(core, &account(email), &device.subject).await.map_err(MailError::TooOften)?;
+    attempt(core, Some(&account(email)), &device.subject).await.map_err(MailError::TooOften)?;
     can_send(core)?;
     if is_first(core, mandate).await? {
         let (core, email_key) = (Arc::clone(core), model::email_key(email).unwrap_or_default());
@@ -471,7 +471,7 @@ pub async fn request_email_verification(
     device: &Device,
 ) -> Result<(), MailError> {
     let account = user.id.0.simple().to_string();
-    attempt(core, &account, &device.subject).await.map_err(MailError::TooOften)?;
+    attempt(core, Some(&account), &device.subject).await.map_err(MailError::TooOften)?;
     can_send(core)?;
     let known = store::by_ids(&mut *core.infra.db.read().await?, &[user.id]).await?.pop();
     let known = known.ok_or(Error::Unauthenticated)?;
@@ -526,7 +526,7 @@ pub async fn reset_password(
     device: &Device,
 ) -> Result<Signed, LinkError> {
     let hash = hashed(token);
-    attempt(core, &account(token), &device.subject).await.map_err(LinkError::TooOften)?;
+    attempt(core, None, &device.subject).await.map_err(LinkError::TooOften)?;
     let known = store::mail_token(&mut *core.infra.db.read().await?, &hash, MailPurpose::ResetPassword).await?;
     // One that was taken may be shown again under its idempotency key.
     if known.is_none() && mandate.once.is_none() {
@@ -551,7 +551,7 @@ pub async fn reset_password(
         Ok::<_, LinkError>(sign_in(core, connection, after, device).await?)
     });
     let signed = reset.await?;
-    give_back(core, &account(token), &device.subject).await;
+    give_back(core, None, &device.subject).await;
     Ok(signed)
 }
 
@@ -563,7 +563,7 @@ pub async fn verify_email(
     device: &Device,
 ) -> Result<User, LinkError> {
     let hash = hashed(token);
-    attempt(core, &account(token), &device.subject).await.map_err(LinkError::TooOften)?;
+    attempt(core, None, &device.subject).await.map_err(LinkError::TooOften)?;
     let verified = core.transact(mandate, async |connection| {
         let taken = store::take_mail_token(connection, &hash, MailPurpose::VerifyEmail).await?;
         let id = taken.ok_or(LinkError::Ended)?;
@@ -577,7 +577,7 @@ pub async fn verify_email(
         Ok(after)
     });
     let verified = verified.await?;
-    give_back(core, &account(token), &device.subject).await;
+    give_back(core, None, &device.subject).await;
     Ok(verified)
 }
 
@@ -588,14 +588,13 @@ fn account(email: &str) -> String {
     digest.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Counts an attempt to get in.
+/// Counts an attempt to get in, from somewhere, into an account.
 ///
 /// # Errors
 /// When there were too many: the time until the next one may be made. Whether the account exists makes no difference.
-async fn attempt(core: &Core, account: &str, from: &str) -> Result<(), Duration> {
-    let infra = &core.infra;
-    for (budget, subject) in [(infra.budgets.login_addresses, from), (infra.budgets.logins, account)] {
-        if let Some(spent) = infra.limiter.spend(budget, subject, 1).await
+async fn attempt(core: &Core, account: Option<&str>, from: &str) -> Result<(), Duration> {
+    for (budget, subject) in attempts(core, account, from) {
+        if let Some(spent) = core.infra.limiter.spend(budget, subject, 1).await
             && !spent.granted
         {
             return Err(spent.retry_after);
@@ -605,10 +604,18 @@ async fn attempt(core: &Core, account: &str, from: &str) -> Result<(), Duration>
 }
 
 /// Attempts that succeed do not count.
-async fn give_back(core: &Core, account: &str, from: &str) {
-    let infra = &core.infra;
-    infra.limiter.give_back(infra.budgets.logins, account, 1).await;
-    infra.limiter.give_back(infra.budgets.login_addresses, from, 1).await;
+async fn give_back(core: &Core, account: Option<&str>, from: &str) {
+    for (budget, subject) in attempts(core, account, from) {
+        core.infra.limiter.give_back(budget, subject, 1).await;
+    }
+}
+
+/// What an attempt is counted in.
+fn attempts<'a>(core: &Core, account: Option<&'a str>, from: &'a str) -> impl Iterator<Item = (Budget, &'a str)> {
+    let budgets = core.infra.budgets;
+    [(budgets.login_addresses, Some(from)), (budgets.logins, account)]
+        .into_iter()
+        .filter_map(|(budget, subject)| Some((budget, subject?)))
 }
 
 /// Gives a user another role. Access tokens with the old one are refused from then on; sessions go on.
