@@ -13,7 +13,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use ipnet::IpNet;
 use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 /// The settings of a process, as the flags and the environment give them.
 #[derive(Args, Clone, Debug)]
@@ -79,6 +79,15 @@ pub struct Settings {
     /// `aud` of access tokens
     #[arg(long, env, global = true, default_value = "stockroom")]
     pub audience: String,
+    /// An outside issuer whose tokens count as well: their `iss`
+    #[arg(long, env, global = true, requires_all = ["oidc_audience", "oidc_jwks_url"])]
+    pub oidc_issuer: Option<String>,
+    /// `aud` of its tokens
+    #[arg(long, env, global = true, requires = "oidc_issuer")]
+    pub oidc_audience: Option<String>,
+    /// Where its public keys are, such as `https://shop.eu.auth0.com/.well-known/jwks.json`
+    #[arg(long, env, global = true, requires = "oidc_issuer", value_parser = key_set)]
+    pub oidc_jwks_url: Option<Url>,
     /// Life of an access token
     #[arg(long, env, global = true, default_value = "5m", value_parser = duration)]
     pub access_token_ttl: Duration,
@@ -234,6 +243,12 @@ impl Settings {
         self.database_direct_url.as_ref().or(self.database_url.as_ref())
     }
 
+    /// The outside issuer, if there is one.
+    pub fn outside_issuer(&self) -> Option<OutsideIssuer> {
+        let (issuer, audience) = (self.oidc_issuer.clone()?, self.oidc_audience.clone()?);
+        Some(OutsideIssuer { issuer, audience, jwks_url: self.oidc_jwks_url.clone()? })
+    }
+
     /// Where the signing keys are; nowhere for a configured database without any.
     pub fn key_source(&self) -> Option<KeySource> {
         match (&self.jwt_private_key, &self.jwt_private_key_file) {
@@ -260,6 +275,14 @@ impl Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.password_hashes.map_or(cores.saturating_sub(1).max(1), |hashes| hashes as usize)
     }
+}
+
+/// Who else issues tokens that count.
+#[derive(Clone, Debug)]
+pub struct OutsideIssuer {
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: Url,
 }
 
 /// Where the signing keys are.
@@ -382,6 +405,19 @@ fn nesting(text: &str) -> Result<usize, String> {
 fn network(text: &str) -> Result<IpNet, String> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     text.parse().ok().or_else(alone).ok_or_else(|| "use an address or a network, as in `10.0.0.0/8`".to_owned())
+}
+
+/// An address that nobody can answer for but its owner.
+fn key_set(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| match (url.scheme(), url.host()) {
+        ("https", Some(_)) => true,
+        ("http", Some(Host::Ipv4(host))) => host.is_loopback(),
+        ("http", Some(Host::Ipv6(host))) => host.is_loopback(),
+        ("http", Some(Host::Domain(host))) => host == "localhost",
+        _ => false,
+    });
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    url.ok_or_else(|| "use https, as in `https://issuer.example/.well-known/jwks.json`".to_owned())
 }
 
 /// A site as browsers name it: scheme, host, and port unless it is the usual one.

@@ -18,8 +18,8 @@ pub enum Error {
     Unauthenticated,
     #[error("this needs the role {0}; ask an administrator for it")]
     Forbidden(&'static str),
-    /// Of an API key.
-    #[error("this API key may not do that; {0}")]
+    /// Of an API key, or an outside issuer's token.
+    #[error("this credential may not do that; {0}")]
     OutOfScope(&'static str),
     #[error("{message}")]
     BadInput {

@@ -228,7 +228,7 @@ impl Connector {
             settings.statement_timeout.as_millis(),
             settings.statement_timeout.as_millis() / 2,
         );
-        Ok(Self { config, tls: tls()?, setup, statements })
+        Ok(Self { config, tls: MakeRustlsConnect::new(crate::infra::tls()?), setup, statements })
     }
 
     async fn open(&self) -> anyhow::Result<(tokio_postgres::Client, Driver)> {
@@ -303,16 +303,4 @@ fn parse_url(url: &str) -> anyhow::Result<tokio_postgres::Config> {
         Some(other) => bail!("sslmode={other} may fall back to plaintext; use sslmode=require or sslmode=disable"),
     });
     Ok(config)
-}
-
-/// TLS that trusts what the machine trusts.
-fn tls() -> anyhow::Result<MakeRustlsConnect> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
 }

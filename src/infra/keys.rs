@@ -5,8 +5,8 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,6 +17,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::infra::postgres::write_secret;
 
@@ -26,9 +28,11 @@ const END: &str = "-----END PRIVATE KEY-----";
 const MOMENT: &str = "%Y%m%dT%H%M%SZ";
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often tokens with unknown keys may have them looked at, which is cheap. Once a second would not do: tokens of a key
-/// that has just been retired would keep that of its successor from being found.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The same, where tokens name unknown keys. Looking is cheap, and once a second would not do: tokens of a key that has
+/// just been retired would keep that of its successor from being found.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+/// Longest wait of a token for that.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A file that changed later than this may change again without showing it.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Characters of a key's name: a SHA-256 in base64url.
@@ -235,8 +239,8 @@ impl Files {
 pub struct Keys {
     path: Option<PathBuf>,
     ring: RwLock<Arc<Ring>>,
-    /// One reads, who comes meanwhile waits for it.
-    reading: Mutex<Reading>,
+    /// One reads, whoever comes meanwhile waits for what comes of it.
+    reading: Arc<Mutex<Reading>>,
 }
 
 #[derive(Default)]
@@ -245,14 +249,14 @@ struct Reading {
     files: Option<Files>,
     /// What is wrong with the files, so that it is logged once.
     complaint: Option<String>,
-    /// When a token last had them looked at.
-    asked: Option<Instant>,
+    /// When the files were looked at last.
+    looked: Option<Instant>,
 }
 
 impl Keys {
     /// Keys that stay as they are.
     pub fn fixed(ring: Ring) -> Self {
-        Self { path: None, ring: RwLock::new(Arc::new(ring)), reading: Mutex::default() }
+        Self { path: None, ring: RwLock::new(Arc::new(ring)), reading: Arc::default() }
     }
 
     /// A key of this process alone.
@@ -263,7 +267,7 @@ impl Keys {
 
     /// The keys in a file or in a folder, as [`Ring::read`] finds them.
     pub fn open(path: PathBuf) -> anyhow::Result<Self> {
-        Ok(Self { ring: RwLock::new(Arc::new(Ring::read(&path)?)), path: Some(path), reading: Mutex::default() })
+        Ok(Self { ring: RwLock::new(Arc::new(Ring::read(&path)?)), path: Some(path), reading: Arc::default() })
     }
 
     /// Those that are known.
@@ -271,35 +275,43 @@ impl Keys {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The key of this name. For a name that nobody knows the files are looked at, but not all the time. Blocks.
-    pub fn find(&self, kid: &str) -> Option<Arc<SigningKey>> {
+    /// The key of this name. For a name that nobody knows the files are looked at first.
+    pub async fn find(self: &Arc<Self>, kid: &str) -> Option<Arc<SigningKey>> {
         if let Some(key) = self.ring().find(kid) {
             return Some(key);
         }
-        let path = self.path.as_ref().filter(|_| kid.len() == KID_LENGTH)?;
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if reading.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
-            reading.asked = Some(Instant::now());
-            self.read_again(path, &mut reading);
+        if self.path.is_some() && kid.len() == KID_LENGTH {
+            let _ = tokio::time::timeout(PATIENCE, self.look()).await;
         }
-        drop(reading);
         self.ring().find(kid)
     }
 
     /// Looks at the files every second, as long as anybody has the keys. Needs a runtime.
     pub fn keep_reading(self: &Arc<Self>) {
-        let Some(path) = self.path.clone() else { return };
         let keys = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                let (Some(keys), path) = (keys.upgrade(), path.clone()) else { return };
-                let look = move || {
-                    keys.read_again(&path, &mut keys.reading.lock().unwrap_or_else(PoisonError::into_inner));
-                };
-                let _ = tokio::task::spawn_blocking(look).await;
+                let Some(keys) = keys.upgrade() else { return };
+                keys.look().await;
             }
         });
+    }
+
+    /// Ready once the files were looked at, by whomever, later than this was called.
+    async fn look(self: &Arc<Self>) {
+        let Some(path) = self.path.clone() else { return };
+        let called = Instant::now();
+        let mut reading = Arc::clone(&self.reading).lock_owned().await;
+        if reading.looked.is_some_and(|looked| looked >= called) {
+            return;
+        }
+        if let Some(looked) = reading.looked {
+            tokio::time::sleep_until(looked + LOOK_AT_MOST_EVERY).await;
+        }
+        reading.looked = Some(Instant::now());
+        let keys = Arc::clone(self);
+        let _ = tokio::task::spawn_blocking(move || keys.read_again(&path, &mut reading)).await;
     }
 
     /// Reads what has changed. What cannot be read leaves things as they were.

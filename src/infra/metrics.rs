@@ -27,6 +27,8 @@ pub struct Metrics {
     pub gate_reads: Counter,
     /// Redis commands that failed or took too long, and entries that were not what they should be.
     pub redis_faults: Family<Labels<1>, Counter>,
+    /// Times that the outside issuer was asked for its keys, by outcome.
+    pub jwks_refreshes: Family<Labels<1>, Counter>,
     /// Passwords hashed.
     pub password_hashes: Counter,
     /// Seconds since revocations were read last; beyond five tokens may outlive them.
@@ -54,6 +56,8 @@ impl Default for Metrics {
         registry.register("gate_reads", "SELECTs of the version register", gate_reads.clone());
         let redis_faults = Family::default();
         registry.register("redis_faults", "Redis failures and unusable entries", redis_faults.clone());
+        let jwks_refreshes = Family::default();
+        registry.register("jwks_refreshes", "Requests for the outside issuer's keys", jwks_refreshes.clone());
         let password_hashes = Counter::default();
         registry.register("password_hashes", "Passwords hashed or verified", password_hashes.clone());
         let revocations_age_seconds = Gauge::default();
@@ -74,6 +78,7 @@ impl Default for Metrics {
             cache,
             gate_reads,
             redis_faults,
+            jwks_refreshes,
             password_hashes,
             revocations_age_seconds,
             password_hashes_running,

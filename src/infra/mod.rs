@@ -1,6 +1,7 @@
 //! Floor 1, what the process talks to: PostgreSQL, Redis, mail servers, keys, clocks of its own. It knows no user and no product.
 
 pub mod db;
+pub mod jwks;
 pub mod keys;
 pub mod mail;
 pub mod metrics;
@@ -52,10 +53,19 @@ impl Infra {
             budgets: Budgets::new(settings),
             limiter: RateLimiter::new(redis.clone()),
             redis,
-            tokens: Tokens::new(settings, keys)?,
+            tokens: Tokens::new(settings, keys, &metrics)?,
             passwords: Passwords::new(settings, Arc::clone(&metrics))?,
             mailer: Mailer::new(settings, outbox, Arc::clone(&metrics))?,
             metrics,
         })
     }
+}
+
+/// TLS that trusts what the machine trusts.
+pub fn tls() -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -40,7 +40,9 @@ impl Passwords {
         let (memory, passes, lanes) = PARAMS;
         let params = Params::new(memory, passes, lanes, None).map_err(|error| anyhow!("{error}"))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let decoy = hash(&argon2, b"nobody has this password")?;
+        let mut nobodys = [0; 32];
+        aws_lc_rs::rand::fill(&mut nobodys).map_err(|_| anyhow!("no random numbers"))?;
+        let decoy = hash(&argon2, &nobodys)?;
         let at_once = settings.password_hashes();
         Ok(Self {
             argon2,
@@ -55,6 +57,11 @@ impl Passwords {
     pub async fn hash(&self, password: &SecretString) -> Result<String, PasswordError> {
         let (argon2, password) = (self.argon2.clone(), password.clone());
         self.run(move || hash(&argon2, password.expose_secret().as_bytes())).await
+    }
+
+    /// A hash that no password has, for accounts without one.
+    pub fn nobodys(&self) -> &str {
+        &self.decoy
     }
 
     /// Whether the password has this hash; without one it costs as much and is false.

@@ -64,6 +64,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    identities (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        user_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     mail_tokens (hash) {
         hash -> Bytea,
         user_id -> Uuid,
@@ -135,6 +144,7 @@ diesel::table! {
 }
 
 diesel::joinable!(api_keys -> users (user_id));
+diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(mail_tokens -> users (user_id));
 diesel::joinable!(products -> categories (category_id));
 diesel::joinable!(products -> users (created_by));
@@ -146,6 +156,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     categories,
     changes,
     idempotency,
+    identities,
     mail_tokens,
     products,
     sessions,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,14 +11,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::Settings;
+use crate::infra::jwks::{ASK_EVERY, Identity, Issuer};
 use crate::infra::keys::Keys;
+use crate::infra::metrics::Metrics;
 
 /// `typ` of an access token's header (RFC 9068, section 2.1): no other token passes for one.
 const TYPE: &str = "at+jwt";
 /// Clocks may differ by this many seconds.
 pub const LEEWAY: u64 = 5;
 /// A longer token is refused unread.
-const MAX_BYTES: usize = 4096;
+const MAX_BYTES: usize = 8192;
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
@@ -26,6 +29,16 @@ pub struct Tokens {
     issuer: String,
     audience: String,
     ttl: TimeDelta,
+    outside: Option<Arc<Issuer>>,
+}
+
+/// Whom a valid token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// A user of ours, until the token ends.
+    Own(Subject, DateTime<Utc>),
+    /// A user of the outside issuer's.
+    Outside(Identity),
 }
 
 /// Whom a token speaks for.
@@ -74,7 +87,12 @@ struct Claims {
 }
 
 impl Tokens {
-    pub fn new(settings: &Settings, keys: Arc<Keys>) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, keys: Arc<Keys>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let outside = settings.outside_issuer();
+        if outside.as_ref().is_some_and(|outside| outside.issuer == settings.issuer) {
+            bail!("OIDC_ISSUER and ISSUER are the same; set ISSUER to a name of this server's own");
+        }
+        let outside = outside.map(|outside| Issuer::new(outside, ASK_EVERY, Arc::clone(metrics))).transpose()?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.set_issuer(&[&settings.issuer]);
@@ -87,6 +105,7 @@ impl Tokens {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             ttl: TimeDelta::from_std(settings.access_token_ttl)?,
+            outside: outside.map(Arc::new),
         })
     }
 
@@ -111,23 +130,31 @@ impl Tokens {
         Ok(Issued { token: jsonwebtoken::encode(&header, &claims, &key.private_half)?, expires_at })
     }
 
-    /// The subject of a valid token, and when it ends. Which check failed is nobody's business.
-    pub fn verify(&self, token: &str) -> Result<(Subject, DateTime<Utc>), Refused> {
+    /// Whom a valid token speaks for. Which check failed is nobody's business.
+    pub async fn verify(&self, token: &str) -> Result<Bearer, Refused> {
         if token.len() > MAX_BYTES {
             return Err(Refused);
         }
+        match self.outside.as_ref().filter(|outside| outside.is_named_by(token)) {
+            Some(outside) => outside.verify(token).await.map(Bearer::Outside),
+            None => self.verify_own(token).await,
+        }
+    }
+
+    async fn verify_own(&self, token: &str) -> Result<Bearer, Refused> {
         let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok()).ok_or(Refused)?;
         let header: OwnHeader = serde_json::from_slice(&header).map_err(|_| Refused)?;
         if header.typ != TYPE {
             return Err(Refused);
         }
-        let key = self.keys.find(&header.kid).ok_or(Refused)?;
+        let key = self.keys.find(&header.kid).await.ok_or(Refused)?;
         let claims =
             jsonwebtoken::decode::<Claims>(token, &key.public_half, &self.validation).map_err(|_| Refused)?.claims;
         if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
             return Err(Refused);
         }
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?;
-        Ok((Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver }, expires_at))
+        let subject = Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver };
+        Ok(Bearer::Own(subject, expires_at))
     }
 }

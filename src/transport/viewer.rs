@@ -10,6 +10,8 @@ use crate::domain::accounts::commands::KEY_PREFIX;
 use crate::domain::accounts::{Credential, Role, SignedIn, Viewer, queries};
 use crate::domain::ids::{SessionId, UserId};
 use crate::graphql::context::Asker;
+use crate::infra::jwks::Identity;
+use crate::infra::tokens::Bearer;
 use crate::transport::App;
 use crate::transport::door::{REFUSED, over_budget};
 use crate::transport::refusal::{Code, Refusal};
@@ -45,13 +47,16 @@ pub async fn credentials(app: &App, given: &str, asker: &Asker) -> Result<Viewer
     }
     match token.trim() {
         key if key.starts_with(KEY_PREFIX) => by_api_key(app, key, &asker.subject()).await,
-        token => by_access_token(app, token),
+        token => by_access_token(app, token).await,
     }
 }
 
 /// By the token alone, and what is known of those that were revoked.
-fn by_access_token(app: &App, token: &str) -> Result<Viewer, Refusal> {
-    let (subject, expires_at) = app.core.infra.tokens.verify(token).map_err(|_| refused())?;
+async fn by_access_token(app: &App, token: &str) -> Result<Viewer, Refusal> {
+    let (subject, expires_at) = match app.core.infra.tokens.verify(token).await.map_err(|_| refused())? {
+        Bearer::Own(subject, expires_at) => (subject, expires_at),
+        Bearer::Outside(identity) => return by_identity(app, &identity).await,
+    };
     let user = SignedIn {
         id: UserId(subject.id),
         role: Role::parse(&subject.role).ok_or_else(refused)?,
@@ -60,6 +65,14 @@ fn by_access_token(app: &App, token: &str) -> Result<Viewer, Refusal> {
         expires_at: Some(expires_at),
     };
     if app.core.accounts.revocations.refuse(&user) { Err(refused()) } else { Ok(Viewer::User(user)) }
+}
+
+async fn by_identity(app: &App, identity: &Identity) -> Result<Viewer, Refusal> {
+    match queries::by_identity(&app.core, identity).await {
+        Ok(Some(user)) => Ok(Viewer::User(user)),
+        Ok(None) => Err(refused()),
+        Err(error) => Err(Refusal::new(Code::Unavailable, error.to_string())),
+    }
 }
 
 /// Looking for a key is work, and those that do not exist are looked for in vain each time: it is charged to the address.

@@ -139,7 +139,7 @@ async fn every_foreign_key_has_an_index() {
     assert_eq!(bare, Vec::<String>::new());
     let keys: i64 =
         client.query_one("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", &[]).await.unwrap().get(0);
-    assert_eq!(keys, 6);
+    assert_eq!(keys, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,7 +220,7 @@ async fn a_mounted_secret_is_read_anew_when_its_links_move_and_kept_while_it_is_
     symlink("..data/key.pem", folder.join("key.pem")).unwrap();
     let keys = Arc::new(Keys::open(folder.clone()).unwrap());
     // Whoever asks for a key that is not known has the files looked at.
-    let finds = async |kid: &str| keys.find(kid).is_some();
+    let finds = async |kid: &str| keys.find(kid).await.is_some();
     assert!(finds(&old.kid).await && !finds(&new.kid).await);
     point_to("..2");
     eventually("the new key is found", async || finds(&new.kid).await).await;
@@ -295,8 +295,7 @@ async fn no_valid_token_fails_while_three_instances_rotate_and_retired_keys_end(
                     let token = sign_in(&clients[number]).await;
                     issued.lock().unwrap().push(token);
                     let tokens = issued.lock().unwrap().clone();
-                    let some = tokens.iter().rev().take(3).chain(tokens.iter().step_by(tokens.len() / 3 + 1));
-                    for token in some.filter(|token| !retired.lock().unwrap().contains(&kid(token))) {
+                    for token in tokens.iter().rev().take(3).chain(tokens.iter().step_by(tokens.len() / 3 + 1)) {
                         for client in &clients {
                             let status = status(client, token).await;
                             // A key may have been retired meanwhile.

@@ -23,6 +23,7 @@ mod database;
 mod door;
 mod events;
 mod http;
+mod issuer;
 mod keys;
 mod limits;
 mod mail;

@@ -150,6 +150,8 @@ fn a_setting_that_cannot_be_worked_with_is_one_line_and_exit_code_2() {
         (vec!["--database-url", url, "--jwt-private-key-file", "/nowhere/key.pem"], "/nowhere/key.pem"),
         (vec!["--database-url", "postgres://u:s3cret@db.example/x?sslmode=prefer"], "sslmode=require"),
         (vec!["--redis-url", "nonsense", "--database-url", url, "--jwt-private-key", "KEY"], "redis://"),
+        (vec!["--oidc-issuer", "https://issuer.example"], "--oidc-audience"),
+        (vec!["--oidc-jwks-url", "http://issuer.example/jwks.json"], "use https"),
         (vec!["user", "create", "nobody", "--password-stdin"], "e-mail address"),
     ] {
         let key = said(&run(&["keys", "generate"]));

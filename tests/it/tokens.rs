@@ -1,7 +1,7 @@
 //! Access tokens: of all that look like one, only those pass that the server issued, as it issued them.
 
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::Utc;
@@ -71,86 +71,92 @@ fn changed(value: &Value, name: &str, changed: Value) -> String {
     value.to_string()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched() {
-    let server = TestServer::start_with(&[]).await;
-    let anonymous = server.anonymous();
-    let forger = Forger::of(&server);
-    let (header, claims) = (&forger.header, &forger.claims);
-    let (header_text, claims_text) = (header.to_string(), claims.to_string());
-    let genuine = forger.sign(&header_text, &claims_text);
-    let [_, _, signature] = genuine.split('.').collect::<Vec<_>>().try_into().unwrap();
+/// Named texts that look like tokens.
+type Fakes = Vec<(String, String)>;
 
-    let jwks = anonymous.http.get(anonymous.url.replace("/graphql", "/.well-known/jwks.json"));
-    let jwks: Value = jwks.send().await.unwrap().json().await.unwrap();
-    let key = &jwks["keys"][0];
-    assert_eq!(
-        (&key["kty"], &key["crv"], &key["alg"], &key["use"], &key["kid"]),
-        (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA"), &json!("sig"), &header["kid"])
-    );
-    assert_eq!(key.get("d"), None);
-    let public = URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap()).unwrap();
-
-    let now = Utc::now().timestamp();
+/// What is no token, or another's.
+fn broken(forger: &Forger) -> Fakes {
+    let (header, claims) = (forger.header.to_string(), forger.claims.to_string());
+    let genuine = forger.sign(&header, &claims);
+    let (unsigned, signature) = genuine.rsplit_once('.').unwrap();
     let kept = |_: &[u8]| URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let hmac_with = |algorithm: hmac::Algorithm, secret: &[u8], name: &str| {
-        let key = hmac::Key::new(algorithm, secret);
-        Forger::sign_with(&changed(header, "alg", json!(name)), &claims_text, |message| {
-            hmac::sign(&key, message).as_ref().to_vec()
-        })
-    };
-    // What libraries that take public keys for secrets might have been given.
-    let spki = [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00][..], &public].concat();
-    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&spki));
-    let other_pair = Ed25519KeyPair::generate().unwrap();
-    let other_key =
-        |header: &str| Forger::sign_with(header, &claims_text, |message| other_pair.sign(message).as_ref().to_vec());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-    use aws_lc_rs::signature::KeyPair;
-    let other_public = URL_SAFE_NO_PAD.encode(other_pair.public_key().as_ref());
-    let other_jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": header["kid"], "x": other_public });
-
-    let mut forged: Vec<(String, String)> = vec![
-        ("nothing".into(), ".".into()),
-        ("no token".into(), "x".into()),
-        ("two parts".into(), genuine.rsplit_once('.').unwrap().0.into()),
-        ("four parts".into(), format!("{genuine}.x")),
-        ("no signature".into(), format!("{}.", genuine.rsplit_once('.').unwrap().0)),
-        ("padded".into(), format!("{genuine}==")),
-        ("half a signature".into(), genuine[..genuine.len() - 43].into()),
-        ("9 KB of signature".into(), format!("{genuine}{}", "A".repeat(9_000))),
-        ("9 KB, signed".into(), forger.claiming("padding", json!("a".repeat(9_000)))),
-        (
-            "another's signature".into(),
-            Forger::sign_with(&header_text, &changed(claims, "sub", json!(Uuid::now_v7())), kept),
-        ),
-        ("a longer life".into(), Forger::sign_with(&header_text, &changed(claims, "exp", json!(now + 9_999)), kept)),
-        ("another key".into(), other_key(&header_text)),
-        ("another key with itself".into(), other_key(&changed(header, "jwk", other_jwk.clone()))),
-        ("another key with its place".into(), other_key(&changed(header, "jku", json!(place)))),
-        ("HS256 by the public key".into(), hmac_with(hmac::HMAC_SHA256, &public, "HS256")),
-        ("HS256 by its base64".into(), hmac_with(hmac::HMAC_SHA256, key["x"].as_str().unwrap().as_bytes(), "HS256")),
-        ("HS256 by its DER".into(), hmac_with(hmac::HMAC_SHA256, &spki, "HS256")),
-        ("HS256 by its PEM".into(), hmac_with(hmac::HMAC_SHA256, pem.as_bytes(), "HS256")),
-        ("HS512 by its PEM".into(), hmac_with(hmac::HMAC_SHA512, pem.as_bytes(), "HS512")),
-        ("HS256 by the kid".into(), hmac_with(hmac::HMAC_SHA256, header["kid"].as_str().unwrap().as_bytes(), "HS256")),
-        ("HS256 by nothing".into(), hmac_with(hmac::HMAC_SHA256, b"", "HS256")),
-        ("EdDSA named, HMAC made".into(), hmac_with(hmac::HMAC_SHA256, &public, "EdDSA")),
-        ("claims that are a list".into(), forger.sign(&header_text, "[]")),
-        ("claims that are null".into(), forger.sign(&header_text, "null")),
-        ("claims that are no JSON".into(), forger.sign(&header_text, "x")),
-        ("claims and more".into(), forger.sign(&header_text, &format!("{claims_text}{claims_text}"))),
-        ("a header that is a list".into(), forger.sign("[]", &claims_text)),
-        ("a header and more".into(), forger.sign(&format!("{header_text}x"), &claims_text)),
-        ("two algs".into(), forger.sign(&Forger::twice(header, "alg", &json!("none")), &claims_text)),
-        ("two kids".into(), forger.sign(&Forger::twice(header, "kid", &json!("x")), &claims_text)),
-        ("two types".into(), forger.sign(&Forger::twice(header, "typ", &json!("JWT")), &claims_text)),
-    ];
+    let late = Utc::now().timestamp() + 9_999;
+    let of_another = changed(&forger.claims, "sub", json!(Uuid::now_v7()));
+    let mut fakes: Fakes = [
+        ("nothing", ".".to_owned()),
+        ("no token", "x".to_owned()),
+        ("two parts", unsigned.to_owned()),
+        ("four parts", format!("{genuine}.x")),
+        ("no signature", format!("{unsigned}.")),
+        ("padded", format!("{genuine}==")),
+        ("half a signature", genuine[..genuine.len() - 43].to_owned()),
+        ("9 KB of signature", format!("{genuine}{}", "A".repeat(9_000))),
+        ("9 KB, signed", forger.claiming("padding", json!("a".repeat(9_000)))),
+        ("another's signature", Forger::sign_with(&header, &of_another, kept)),
+        ("a longer life", Forger::sign_with(&header, &changed(&forger.claims, "exp", json!(late)), kept)),
+        ("claims that are a list", forger.sign(&header, "[]")),
+        ("claims that are null", forger.sign(&header, "null")),
+        ("claims that are no JSON", forger.sign(&header, "x")),
+        ("claims and more", forger.sign(&header, &format!("{claims}{claims}"))),
+        ("a header that is a list", forger.sign("[]", &claims)),
+        ("a header and more", forger.sign(&format!("{header}x"), &claims)),
+    ]
+    .map(|(what, token)| (what.to_owned(), token))
+    .into();
     for alg in ["none", "None", "NONE"] {
-        let none = changed(header, "alg", json!(alg));
-        forged.push((format!("alg {alg}"), Forger::sign_with(&none, &claims_text, |_| Vec::new())));
+        let none = changed(&forger.header, "alg", json!(alg));
+        fakes.push((format!("alg {alg}"), Forger::sign_with(&none, &claims, |_| Vec::new())));
     }
+    fakes
+}
+
+/// Signed by somebody else, or with what everybody knows.
+fn foreign(forger: &Forger, place: &str) -> Fakes {
+    let claims = forger.claims.to_string();
+    let (header, kid) = (&forger.header, forger.header["kid"].as_str().unwrap());
+    let other = Ed25519KeyPair::generate().unwrap();
+    let by_other = |header: &str| Forger::sign_with(header, &claims, |message| other.sign(message).as_ref().to_vec());
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": base64url(other.public_key().as_ref()) });
+    let mut fakes: Fakes = vec![
+        ("another key".to_owned(), by_other(&header.to_string())),
+        ("another key with itself".to_owned(), by_other(&changed(header, "jwk", jwk))),
+        ("another key with its place".to_owned(), by_other(&changed(header, "jku", json!(place)))),
+    ];
+    // What libraries that take public keys for secrets might have been given.
+    let public = forger.pair.public_key().as_ref();
+    let der = spki(public);
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&der));
+    for secret in [public, base64url(public).as_bytes(), &der, pem.as_bytes(), kid.as_bytes(), b""] {
+        for (alg, algorithm) in [
+            ("HS256", hmac::HMAC_SHA256),
+            ("HS384", hmac::HMAC_SHA384),
+            ("HS512", hmac::HMAC_SHA512),
+            ("EdDSA", hmac::HMAC_SHA256),
+        ] {
+            let (key, header) = (hmac::Key::new(algorithm, secret), changed(header, "alg", json!(alg)));
+            let token = Forger::sign_with(&header, &claims, |message| hmac::sign(&key, message).as_ref().to_vec());
+            fakes.push((format!("{alg} with {} bytes that everybody knows", secret.len()), token));
+        }
+    }
+    fakes
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// An Ed25519 public key in DER.
+fn spki(public: &[u8]) -> Vec<u8> {
+    [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00][..], public].concat()
+}
+
+/// Signed by the key, with a header that is not ours.
+fn with_other_headers(forger: &Forger, place: &str) -> Fakes {
+    let kid = forger.header["kid"].as_str().unwrap();
+    let public = forger.pair.public_key().as_ref();
+    let der = spki(public);
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": base64url(public) });
+    let mut fakes = Fakes::new();
     for (name, values) in [
         (
             "alg",
@@ -167,22 +173,33 @@ async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched()
                 json!("/dev/null"),
                 json!(place),
                 json!("' OR 1 = 1 --"),
-                json!(format!("{}\0", header["kid"].as_str().unwrap())),
+                json!(format!("{}\0", kid)),
                 json!(0),
-                json!([header["kid"]]),
+                json!([kid]),
                 Value::Null,
             ],
         ),
         ("jku", vec![json!(place)]),
         ("x5u", vec![json!(place)]),
-        ("x5c", vec![json!([STANDARD.encode(&spki)])]),
-        ("jwk", vec![other_jwk]),
+        ("x5c", vec![json!([STANDARD.encode(&der)])]),
+        ("jwk", vec![jwk]),
         ("crit", vec![json!(["exp"]), json!([])]),
         ("b64", vec![json!(false)]),
         ("zip", vec![json!("DEF")]),
     ] {
-        forged.extend(values.into_iter().map(|value| (format!("{name} {value}"), forger.headed(name, value))));
+        fakes.extend(values.into_iter().map(|value| (format!("{name} {value}"), forger.headed(name, value))));
     }
+    for (name, first) in [("alg", "none"), ("kid", "x"), ("typ", "JWT")] {
+        let twice = Forger::twice(&forger.header, name, &json!(first));
+        fakes.push((format!("{name} twice"), forger.sign(&twice, &forger.claims.to_string())));
+    }
+    fakes
+}
+
+/// Signed by the key, with claims that are not ours, or not of now.
+fn with_other_claims(forger: &Forger) -> Fakes {
+    let now = Utc::now().timestamp();
+    let mut fakes = Fakes::new();
     for (name, values) in [
         (
             "iss",
@@ -215,15 +232,33 @@ async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched()
             ],
         ),
     ] {
-        forged.extend(values.into_iter().map(|value| (format!("{name} {value}"), forger.claiming(name, value))));
-        let twice = forger.sign(&header_text, &Forger::twice(claims, name, &claims[name]));
-        forged.push((format!("{name} twice"), twice));
+        fakes.extend(values.into_iter().map(|value| (format!("{name} {value}"), forger.claiming(name, value))));
+        let twice = Forger::twice(&forger.claims, name, &forger.claims[name]);
+        fakes.push((format!("{name} twice"), forger.sign(&forger.header.to_string(), &twice)));
     }
+    fakes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched() {
+    let server = TestServer::start_with(&[]).await;
+    let anonymous = server.anonymous();
+    let forger = Forger::of(&server);
+    let genuine = forger.sign(&forger.header.to_string(), &forger.claims.to_string());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let mut fakes =
+        [broken(&forger), foreign(&forger, &place), with_other_headers(&forger, &place), with_other_claims(&forger)]
+            .concat();
+    let register = "mutation { register(input: { email: \"ada@example.com\", password: \"correct horse battery\" }) {
+        tokens { accessToken refreshToken } } }";
+    let tokens = anonymous.data(register, json!({})).await["register"]["tokens"].take();
+    fakes.push(("a refresh token".to_owned(), tokens["refreshToken"].as_str().unwrap().to_owned()));
 
     let with_token = |token: &str| Client { token: Some(token.to_owned()), ..anonymous.clone() };
     assert_eq!(with_token(&genuine).post(ME, &json!({})).await.status(), 200, "what is not forged passes");
     let mut answer = None;
-    for (what, token) in &forged {
+    for (what, token) in &fakes {
         let response = with_token(token).post(ME, &json!({})).await;
         assert_eq!(response.status(), 401, "{what}: {token}");
         assert_eq!(response.headers()["www-authenticate"], "Bearer error=\"invalid_token\"", "{what}");
@@ -232,7 +267,7 @@ async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched()
         let told = body["errors"][0]["message"].clone();
         assert_eq!(*answer.get_or_insert_with(|| told.clone()), told, "{what}: all are told the same");
     }
-    assert!(forged.len() > 100, "{}", forged.len());
+    assert!(fakes.len() > 120, "{}", fakes.len());
     for credentials in
         ["", "Basic YTpi", "Bearer", "Bearer ", &format!("Token {genuine}"), &format!("Bearer {genuine} x")]
     {
@@ -242,4 +277,34 @@ async fn no_forged_stale_or_foreign_token_passes_and_none_has_anything_fetched()
     }
     assert_eq!(with_token(&genuine).post(ME, &json!({})).await.status(), 200, "and still does");
     assert!(futures_util::FutureExt::now_or_never(listener.accept()).is_none(), "somebody followed a token's address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_refreshes_nothing() {
+    let server = TestServer::start_with(&[]).await;
+    let register = "mutation { register(input: { email: \"ada@example.com\", password: \"correct horse battery\" }) {
+        tokens { accessToken } } }";
+    let tokens = server.anonymous().data(register, json!({})).await["register"]["tokens"].take();
+    let refresh = "mutation($token: String!) { refreshTokens(refreshToken: $token) {
+        tokens { accessToken } errors { ... on UserError { code } } } }";
+    let payload = server.anonymous().data(refresh, json!({ "token": tokens["accessToken"] })).await;
+    assert_eq!(payload["refreshTokens"]["tokens"], Value::Null);
+    assert!(payload["refreshTokens"]["errors"][0]["code"].is_string(), "{payload}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_set_tells_how_to_verify_and_not_how_to_sign() {
+    let server = TestServer::start_with(&[]).await;
+    let forger = Forger::of(&server);
+    let jwks = reqwest::get(server.anonymous().url.replace("/graphql", "/.well-known/jwks.json"));
+    let jwks: Value = jwks.await.unwrap().json().await.unwrap();
+    let public = json!({
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "use": "sig",
+        "alg": "EdDSA",
+        "kid": forger.header["kid"],
+        "x": base64url(forger.pair.public_key().as_ref()),
+    });
+    assert_eq!(jwks, json!({ "keys": [public] }));
 }

@@ -25,6 +25,7 @@ use crate::domain::changes::{self, Change, Entity};
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::transaction::{self, Mandate, failures};
+use crate::infra::jwks::Identity;
 use crate::infra::mail::Mail;
 use crate::infra::rate_limit::Budget;
 use crate::infra::tokens::Subject;
@@ -33,6 +34,8 @@ use crate::infra::tokens::Subject;
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 /// Most API keys of a user.
 const MAX_API_KEYS: i64 = 50;
+/// How often an outside issuer's user is given an account, should others be faster each time.
+const ADOPTIONS: u32 = 3;
 /// How an API key's secret begins, so that people and scanners recognise it.
 pub const KEY_PREFIX: &str = "sk_";
 /// Characters of the secret that are kept in the clear.
@@ -60,6 +63,13 @@ pub enum RegisterError {
     TooOften(Duration),
     /// The address has an account.
     EmailTaken,
+    Failed(Error),
+}
+
+/// Why an outside issuer's user has no account yet.
+enum AdoptError {
+    /// Another request made one meanwhile.
+    Overtaken,
     Failed(Error),
 }
 
@@ -141,7 +151,7 @@ pub enum RevokeError {
 }
 
 failures! {
-    RegisterError LoginError RefreshError PasswordError MailError LinkError SetRoleError ApiKeyError RevokeError
+    AdoptError RegisterError LoginError RefreshError PasswordError MailError LinkError SetRoleError ApiKeyError RevokeError
 }
 
 /// Opens an account for a customer, and signs them in.
@@ -196,6 +206,82 @@ async fn insert(
     let change = Change::created(Entity::User, user.id.0, &user.logged());
     changes::record(connection, actor, vec![change]).await?;
     Ok(user)
+}
+
+/// The account of an outside issuer's user who is seen for the first time: the one with their address, if the issuer and
+/// we both know that it is theirs, or else a new one. None, if somebody has an account with the address without having
+/// shown that it is theirs: whoever that is shall not share it with its owner.
+pub async fn adopt(core: &Core, identity: &Identity) -> Result<Option<User>, Error> {
+    let email = identity.email.as_ref().filter(|_| identity.email_verified);
+    let email = email.and_then(|email| Some((email.trim().to_owned(), model::email_key(email).ok()?)));
+    let (id, email_verified_at) = (UserId::new(), email.as_ref().map(|_| Utc::now()));
+    let (email, email_key) = email.unwrap_or_else(|| {
+        let nowhere = format!("{}@unknown.invalid", id.0.simple());
+        (nowhere.clone(), nowhere)
+    });
+    let new = NewUser {
+        id,
+        email_verified_at,
+        email,
+        email_key,
+        name: identity.name.as_deref().and_then(model::name),
+        role: Role::Customer,
+        password_hash: core.infra.passwords.nobodys().to_owned(),
+    };
+    let mandate = Mandate::default();
+    for _ in 0..ADOPTIONS {
+        let adopted = core.transact(&mandate, async |connection| adopt_as(connection, identity, &new).await);
+        match adopted.await {
+            Err(AdoptError::Overtaken) => {}
+            Err(AdoptError::Failed(error)) => return Err(error),
+            Ok(adopted) => return Ok(adopted),
+        }
+    }
+    Err(Error::Conflict)
+}
+
+async fn adopt_as(
+    connection: &mut AsyncPgConnection,
+    identity: &Identity,
+    new: &NewUser,
+) -> Result<Option<User>, AdoptError> {
+    let Identity { issuer, subject, .. } = identity;
+    if let Some(known) = store::by_identity(connection, issuer, subject).await? {
+        return Ok(Some(known));
+    }
+    let owner = match store::id_by_email_key(connection, &new.email_key).await? {
+        Some(owner) => store::lock(connection, owner).await?,
+        None => None,
+    };
+    let user = match owner {
+        Some(owner) if owner.email_verified_at.is_none() => {
+            tracing::warn!(
+                user = %owner.id.0,
+                issuer,
+                "an outside user has the address of an account that has not verified it, and is refused until it has"
+            );
+            return Ok(None);
+        }
+        Some(owner) => {
+            let mut linked = owner.logged();
+            if let Some(linked) = linked.as_object_mut() {
+                linked.insert("linkedTo".to_owned(), issuer.as_str().into());
+            }
+            let change = Change::updated(Entity::User, owner.id.0, &owner.logged(), &linked);
+            changes::record(connection, None, vec![change]).await?;
+            owner
+        }
+        None => insert(connection, None, new).await.map_err(|error| match error {
+            RegisterError::Failed(error) => AdoptError::Failed(error),
+            _ => AdoptError::Overtaken,
+        })?,
+    };
+    let inserted = store::insert_identity(connection, issuer, subject, user.id).await;
+    inserted.map_err(|error| match violated(&error) {
+        Some("identities_pkey") => AdoptError::Overtaken,
+        _ => error.into(),
+    })?;
+    Ok(Some(user))
 }
 
 /// Begins a session for the user with this address and password.

@@ -261,14 +261,17 @@ pub enum Credential {
     /// An access token of this session.
     Session(SessionId),
     ApiKey(ApiKeyId, Scopes),
+    /// A token of the outside issuer's.
+    Outside,
 }
 
 impl Credential {
-    /// What the change log calls it when it is revoked.
-    pub fn id(self) -> Uuid {
+    /// What the change log calls it when it is revoked, which is not for us to do with what an outside issuer gave.
+    pub fn id(self) -> Option<Uuid> {
         match self {
-            Self::Session(id) => id.0,
-            Self::ApiKey(id, _) => id.0,
+            Self::Session(id) => Some(id.0),
+            Self::ApiKey(id, _) => Some(id.0),
+            Self::Outside => None,
         }
     }
 }
@@ -297,11 +300,12 @@ impl SignedIn {
     /// The session, for what is done with sessions alone.
     ///
     /// # Errors
-    /// [`Error::OutOfScope`] for an API key.
+    /// [`Error::OutOfScope`] for anything else.
     pub fn session(&self) -> Result<SessionId, Error> {
         match self.credential {
             Credential::Session(id) => Ok(id),
             Credential::ApiKey(..) => Err(Error::OutOfScope("sign in for it")),
+            Credential::Outside => Err(Error::OutOfScope("whoever issued it keeps your password and your sessions")),
         }
     }
 }
@@ -389,6 +393,11 @@ pub fn check_password(password: &SecretString, about: &[&str]) -> Result<(), Pro
         return Err((FieldErrorCode::WeakPassword, advice.to_owned()));
     }
     Ok(())
+}
+
+/// A name that somebody else gave, if it will do.
+pub fn name(name: &str) -> Option<String> {
+    text::line(name, MAX_NAME).ok()
 }
 
 /// The password as it is hashed: composed, so that it does not matter which keyboard made it.

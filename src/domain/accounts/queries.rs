@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::Core;
-use crate::domain::accounts::commands::hashed;
+use crate::domain::accounts::commands::{adopt, hashed};
 use crate::domain::accounts::model::{ApiKey, Credential, Session, SignedIn, User};
 use crate::domain::accounts::store::{self, Audited};
 use crate::domain::answers::{Reach, Region};
@@ -15,9 +15,11 @@ use crate::domain::changes::{Dependencies, Entity, Place};
 use crate::domain::error::Error;
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::page::{Page, Window};
+use crate::infra::jwks::Identity;
 
 const USERS: Region = Region { name: "user", reach: Reach::Process };
 const API_KEYS: Region = Region { name: "api_key", reach: Reach::Process };
+const IDENTITIES: Region = Region { name: "identity", reach: Reach::Process };
 /// Sessions, or API keys, that are listed of a user.
 const MOST: i64 = 100;
 
@@ -96,6 +98,35 @@ pub async fn by_api_key(core: &Arc<Core>, secret: &str) -> Result<Option<SignedI
     }))
 }
 
+/// Whom an outside issuer's user is here; at first sight an account is made. Nobody, if there cannot be one.
+pub async fn by_identity(core: &Arc<Core>, identity: &Identity) -> Result<Option<SignedIn>, Error> {
+    let question = (&identity.issuer, &identity.subject);
+    let found = core.answer(IDENTITIES, &question, {
+        let identity = identity.clone();
+        async move |core: Arc<Core>| {
+            let (issuer, subject) = (&identity.issuer, &identity.subject);
+            let known = store::by_identity(&mut *core.infra.db.read().await?, issuer, subject).await?;
+            let user = match known {
+                Some(user) => user,
+                None => adopt(&core, &identity).await?.ok_or(Error::Unauthenticated)?,
+            };
+            let dependencies = Dependencies::on_one(Entity::User, user.id.0);
+            Ok((user, dependencies))
+        }
+    });
+    let user: Arc<User> = match found.await {
+        Err(Error::Unauthenticated) => return Ok(None),
+        found => found?,
+    };
+    Ok(Some(SignedIn {
+        id: user.id,
+        role: user.role,
+        credential: Credential::Outside,
+        token_version: user.token_version,
+        expires_at: Some(identity.expires_at),
+    }))
+}
+
 fn note_use(core: &Arc<Core>, id: ApiKeyId) {
     if core.accounts.used_keys.contains_key(&id) {
         return;
@@ -120,6 +151,8 @@ pub async fn assure(core: &Core, user: &SignedIn) -> Result<(), Error> {
     let counts = match user.credential {
         Credential::Session(id) => store::is_current(&mut connection, id, user.token_version).await?,
         Credential::ApiKey(id, _) => store::api_key_by_id(&mut connection, id).await?.is_some(),
+        // What the issuer takes back, it does not tell.
+        Credential::Outside => !store::by_ids(&mut connection, &[user.id]).await?.is_empty(),
     };
     if counts { Ok(()) } else { Err(Error::Unauthenticated) }
 }

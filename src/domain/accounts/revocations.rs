@@ -56,7 +56,7 @@ impl Revocations {
     /// Whether the credential of this user was revoked.
     pub fn refuse(&self, user: &SignedIn) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.credentials.contains_key(&user.credential.id())
+        user.credential.id().is_some_and(|id| known.credentials.contains_key(&id))
             || known.users.get(&user.id).is_some_and(|(version, _)| *version > user.token_version)
     }
 

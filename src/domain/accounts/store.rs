@@ -14,7 +14,7 @@ use crate::domain::accounts::queries::AuditFilter;
 use crate::domain::changes::{Entity, Kind, Place, Version};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::page::Window;
-use crate::infra::schema::{api_keys, changes, mail_tokens, sessions, users};
+use crate::infra::schema::{api_keys, changes, identities, mail_tokens, sessions, users};
 
 define_sql_function! {
     /// The time now, also late in a transaction. There is one clock for all instances: PostgreSQL's.
@@ -72,6 +72,22 @@ pub async fn lock_admins_and(connection: &mut AsyncPgConnection, id: UserId) -> 
 
 pub async fn id_by_email_key(connection: &mut AsyncPgConnection, email_key: &str) -> QueryResult<Option<UserId>> {
     users::table.filter(users::email_key.eq(email_key)).select(users::id).first(connection).await.optional()
+}
+
+/// The user that an outside issuer's user is here.
+pub async fn by_identity(connection: &mut AsyncPgConnection, issuer: &str, subject: &str) -> QueryResult<Option<User>> {
+    let user = identities::table.inner_join(users::table).filter(identities::issuer.eq(issuer));
+    user.filter(identities::subject.eq(subject)).select(User::as_select()).first(connection).await.optional()
+}
+
+pub async fn insert_identity(
+    connection: &mut AsyncPgConnection,
+    issuer: &str,
+    subject: &str,
+    user: UserId,
+) -> QueryResult<usize> {
+    let row = (identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user));
+    diesel::insert_into(identities::table).values(row).execute(connection).await
 }
 
 /// Gives the user another role, and makes all access tokens with the old one void.
