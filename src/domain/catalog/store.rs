@@ -8,7 +8,7 @@ use chrono::Utc;
 use diesel::expression::BoxableExpression;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text, Timestamptz};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
     PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgSortExpressionMethods,
@@ -160,20 +160,21 @@ pub async fn page(
         None => Box::new(0_f64.into_sql::<Double>()),
     };
     let query = query.select((Product::as_select(), score)).limit(window.limit()).offset(window.offset.into());
-    let rows: Vec<(Product, f64)> = Shaped { query, kept: is_kept(&shape(list, window)) }.load(connection).await?;
+    let rows: Vec<(Product, f64)> =
+        Shaped { query, kept: is_kept(&shape(list, window, tree)) }.load(connection).await?;
     Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect())
 }
 
 /// How many products the list has.
 pub async fn count(connection: &mut AsyncPgConnection, list: &List, tree: &Tree) -> QueryResult<i64> {
     let query = products::table.filter(belongs(list, tree)).count().into_boxed();
-    Shaped { query, kept: is_kept(&shape_of_filter(list)) }.get_result(connection).await
+    Shaped { query, kept: is_kept(&shape_of_filter(list, tree)) }.get_result(connection).await
 }
 
 /// How many products the list has, counting no further than `most`.
 pub async fn count_up_to(connection: &mut AsyncPgConnection, list: &List, tree: &Tree, most: i64) -> QueryResult<i64> {
     let rows = products::table.filter(belongs(list, tree)).select(products::id).limit(most).into_boxed();
-    Shaped { query: CountRows(rows), kept: is_kept(&shape_of_filter(list)) }.get_result(connection).await
+    Shaped { query: CountRows(rows), kept: is_kept(&shape_of_filter(list, tree)) }.get_result(connection).await
 }
 
 /// Shapes of statements that stay prepared; clients can make up any number, and each costs memory on both sides.
@@ -187,24 +188,26 @@ fn is_kept(shape: &str) -> bool {
 }
 
 /// What of a page's statement does not depend on values.
-fn shape(list: &List, window: &Window<Cursor>) -> String {
+fn shape(list: &List, window: &Window<Cursor>, tree: &Tree) -> String {
     let nothing = |cursor: &Cursor| cursor.0.iter().map(|value| *value == SortValue::Nothing).collect::<Vec<_>>();
     let cursors = (window.after.as_ref().map(nothing), window.before.as_ref().map(nothing));
-    format!("{:?} {} {cursors:?} {}", list.sort, window.backward, shape_of_filter(list))
+    format!("{:?} {} {cursors:?} {}", list.sort, window.backward, shape_of_filter(list, tree))
 }
 
-fn shape_of_filter(list: &List) -> String {
-    fn of(filter: &Filter) -> String {
-        let all = |parts: &[Filter]| parts.iter().map(of).collect::<Vec<_>>().join(" ");
+fn shape_of_filter(list: &List, tree: &Tree) -> String {
+    fn of(filter: &Filter, tree: &Tree) -> String {
+        let all = |parts: &[Filter]| parts.iter().map(|part| of(part, tree)).collect::<Vec<_>>().join(" ");
         match filter {
             Filter::All(parts) => format!("({})", all(parts)),
             Filter::Any(parts) => format!("[{}]", all(parts)),
-            Filter::Not(inner) => format!("!{}", of(inner)),
+            Filter::Not(inner) => format!("!{}", of(inner, tree)),
+            Filter::Is(Test::Category(roots)) => format!("C{}", tree.subtrees(roots).len() == 1),
+            Filter::Is(Test::Status(states)) => format!("S{}", states.len() == 1),
             Filter::Is(Test::Text(field, test)) => format!("{field:?}{:?}", discriminant(test)),
             Filter::Is(test) => format!("{:?}", discriminant(test)),
         }
     }
-    format!("{} {}", list.search.is_some(), of(&list.filter))
+    format!("{} {}", list.search.is_some(), of(&list.filter, tree))
 }
 
 /// A query that stays prepared on its connection, or does not.
@@ -292,14 +295,23 @@ fn passes(test: &Test, tree: &Tree) -> Condition {
         Test::Id(ids) => Box::new(p::id.eq_any(to_vec(ids))),
         Test::Text(field, test) => text_passes(*field, test),
         Test::HasExternalReference => Box::new(p::external_reference.is_not_null()),
-        Test::Status(states) => Box::new(p::status.eq_any(to_vec(states))),
+        Test::Status(states) => match to_vec(states).as_slice() {
+            [only] => Box::new(p::status.eq(*only)),
+            several => Box::new(p::status.eq_any(several.to_vec())),
+        },
         Test::Currency(code) => Box::new(p::price_currency.eq(code.clone())),
         Test::PriceAtLeast(amount) => Box::new(p::price_amount.ge(*amount)),
         Test::StockAtLeast(stock) => Box::new(p::stock.ge(*stock)),
         Test::Stock(values) => Box::new(p::stock.eq_any(to_vec(values))),
         Test::Category(roots) => {
             let ids = tree.subtrees(roots);
-            Box::new(p::category_id.is_not_null().and(p::category_id.assume_not_null().eq_any(ids)))
+            let category = p::category_id.assume_not_null();
+            let is_one_of: Condition = match ids.as_slice() {
+                // An index that begins with the category has its products in order.
+                [only] => Box::new(category.eq(*only)),
+                _ => Box::new(category.eq_any(ids)),
+            };
+            Box::new(p::category_id.is_not_null().and(is_one_of))
         }
         Test::HasCategory => Box::new(p::category_id.is_not_null()),
         Test::TagsAny(tags) => Box::new(p::tags.overlaps_with(to_vec(tags))),
@@ -350,8 +362,85 @@ enum Side {
     Before,
 }
 
+/// `(a, b, id) > (1, 2, 3)`, which an index on these columns begins with, however far in the list that is. It says what
+/// the longer form says where all columns go the same way and none may be NULL.
+#[derive(Debug)]
+struct RowComparison {
+    columns: Vec<(SortColumn, SortValue)>,
+    greater: bool,
+}
+
+impl RowComparison {
+    fn new(sort: &[(SortColumn, Direction)], values: &[SortValue], side: Side) -> Option<Self> {
+        let (_, direction) = *sort.first()?;
+        let is_plain = |&(column, way): &(SortColumn, Direction)| {
+            way == direction && !matches!(column, SortColumn::Rating | SortColumn::Distance)
+        };
+        let greater = (direction == Direction::Ascending) == (side == Side::After);
+        let columns = sort.iter().zip(values).map(|(&(column, _), value)| (column, value.clone())).collect();
+        sort.iter().all(is_plain).then_some(Self { columns, greater })
+    }
+}
+
+impl QueryFragment<Pg> for RowComparison {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        for (place, (column, _)) in self.columns.iter().enumerate() {
+            out.push_sql(if place == 0 { "(" } else { ", " });
+            match column {
+                SortColumn::NameKey => products::name_key.walk_ast(out.reborrow())?,
+                SortColumn::Currency => products::price_currency.walk_ast(out.reborrow())?,
+                SortColumn::Amount => products::price_amount.walk_ast(out.reborrow())?,
+                SortColumn::Stock => products::stock.walk_ast(out.reborrow())?,
+                SortColumn::CreatedAt => products::created_at.walk_ast(out.reborrow())?,
+                SortColumn::UpdatedAt => products::updated_at.walk_ast(out.reborrow())?,
+                SortColumn::Id => products::id.walk_ast(out.reborrow())?,
+                SortColumn::Rating | SortColumn::Distance => {}
+            }
+        }
+        out.push_sql(if self.greater { ") > " } else { ") < " });
+        for (place, (column, value)) in self.columns.iter().enumerate() {
+            out.push_sql(if place == 0 { "(" } else { ", " });
+            match value {
+                SortValue::Text(text) => out.push_bind_param::<Text, _>(text)?,
+                // The column is of 32 bits, and so is what a checked cursor has.
+                SortValue::Whole(whole) if *column == SortColumn::Stock => {
+                    out.push_bind_param::<BigInt, _>(whole)?;
+                    out.push_sql("::integer");
+                }
+                SortValue::Whole(whole) => out.push_bind_param::<BigInt, _>(whole)?,
+                SortValue::Time(time) => out.push_bind_param::<Timestamptz, _>(time)?,
+                SortValue::Id(id) => out.push_bind_param::<diesel::sql_types::Uuid, _>(id)?,
+                SortValue::Real(_) | SortValue::Nothing => {}
+            }
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryId for RowComparison {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl diesel::expression::Expression for RowComparison {
+    type SqlType = Bool;
+}
+
+impl diesel::expression::ValidGrouping<()> for RowComparison {
+    type IsAggregate = diesel::expression::is_aggregate::No;
+}
+
+impl diesel::AppearsOnTable<products::table> for RowComparison {}
+
+impl diesel::SelectableExpression<products::table> for RowComparison {}
+
 /// The product lies beyond the cursor: by the first sort column whose values differ.
 fn beyond(sort: &[(SortColumn, Direction)], values: &[SortValue], side: Side, search: Option<&str>) -> Condition {
+    if let Some(rows) = RowComparison::new(sort, values, side) {
+        return Box::new(rows);
+    }
     let mut columns = sort.iter().zip(values).rev();
     let none: Condition = Box::new(false.into_sql::<Bool>());
     columns
