@@ -396,6 +396,8 @@ impl Gate {
             while let Some(shared) = reader.upgrade() {
                 let idle = tokio::time::timeout(Duration::from_secs(1), shared.someone_waits.notified()).await;
                 if idle.is_ok() {
+                    // Whoever is about to ask asks before the SELECT starts, and shares it.
+                    tokio::task::yield_now().await;
                     shared.answer_all(&mut connection).await;
                 }
             }
@@ -495,6 +497,9 @@ impl Shared {
             *write(&self.log) = Log::starting_at((version - i64::try_from(REMEMBERED / 4).unwrap_or(0)).max(0));
         }
         let since = read(&self.log).version;
+        if !first && register.version().await.map_err(Error::unavailable)? == since {
+            return Ok(since);
+        }
         let mut news = register.news(since, DETAILED, true).await.map_err(Error::unavailable)?;
         if news.changes.len() > DETAILED {
             news = register.news(since, REMEMBERED, false).await.map_err(Error::unavailable)?;
@@ -524,6 +529,7 @@ impl Shared {
 /// A connection of its own on which the register is read.
 struct Register {
     connection: Bare,
+    version: tokio_postgres::Statement,
     news: tokio_postgres::Statement,
 }
 
@@ -550,8 +556,16 @@ const NEWS: &str = "
 impl Register {
     async fn open(infra: &Infra) -> anyhow::Result<Self> {
         let mut connection = infra.db.bare().await?;
+        let version = connection.ask(async |client| client.prepare("SELECT v FROM catalog_version").await).await?;
         let news = connection.ask(async |client| client.prepare(NEWS).await).await?;
-        Ok(Self { connection, news })
+        Ok(Self { connection, version, news })
+    }
+
+    /// The version alone, which most of the time is all that there is to know.
+    async fn version(&mut self) -> anyhow::Result<Version> {
+        let version = &self.version;
+        let row = self.connection.ask(async |client| client.query_one(version, &[]).await).await?;
+        Ok(row.try_get(0)?)
     }
 
     /// The version, and the name of this database's line of versions.

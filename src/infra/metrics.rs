@@ -23,6 +23,8 @@ pub struct Metrics {
     pub request_seconds: Histogram,
     /// Cache decisions by kind of answer and decision.
     pub cache: Family<Labels<2>, Counter>,
+    /// Responses by where they came from: made by resolvers, or kept.
+    pub responses: Family<Labels<1>, Counter>,
     /// SELECTs of the version register.
     pub gate_reads: Counter,
     /// Redis commands that failed or took too long, and entries that were not what they should be.
@@ -52,6 +54,8 @@ impl Default for Metrics {
         registry.register("request_seconds", "Time to answer a GraphQL request", request_seconds.clone());
         let cache = Family::default();
         registry.register("cache", "Cache decisions by kind of answer", cache.clone());
+        let responses = Family::default();
+        registry.register("responses", "Responses by where they came from", responses.clone());
         let gate_reads = Counter::default();
         registry.register("gate_reads", "SELECTs of the version register", gate_reads.clone());
         let redis_faults = Family::default();
@@ -76,6 +80,7 @@ impl Default for Metrics {
             requests,
             request_seconds,
             cache,
+            responses,
             gate_reads,
             redis_faults,
             jwks_refreshes,

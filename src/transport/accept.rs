@@ -31,7 +31,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::transport::address::Peer;
-use crate::transport::stopped;
+use crate::transport::{App, quick, router, stopped};
 
 /// Longest time from connecting to the first byte, and from there to the end of a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,13 +65,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop` is true, then waits for requests under way, `drain` at most.
 pub async fn serve(
-    router: Router,
+    app: Arc<App>,
     listener: TcpListener,
     max_connections: u32,
     stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let connections = affordable(max_connections);
+    let router = router(Arc::clone(&app));
     let places = Arc::new(Semaphore::new(connections as usize));
     let lobby = Arc::new(Lobby::default());
     let mut http = http1::Builder::new();
@@ -98,7 +99,7 @@ pub async fn serve(
         let Some(permit) = permit else { continue };
         let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(http.clone(), router.clone(), stream, place, stop.clone()));
+        tokio::spawn(converse(http.clone(), Arc::clone(&app), router.clone(), stream, place, stop.clone()));
     }
     drop(listener);
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
@@ -121,16 +122,30 @@ impl Place {
 }
 
 /// One connection, from its first byte to its last.
-async fn converse(http: http1::Builder, router: Router, stream: TcpStream, place: Place, stop: watch::Receiver<bool>) {
+async fn converse(
+    http: http1::Builder,
+    app: Arc<App>,
+    router: Router,
+    stream: TcpStream,
+    place: Place,
+    stop: watch::Receiver<bool>,
+) {
     let (service, held) = (TowerToHyperService::new(router), place.clone());
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let progress = Arc::clone(&held.guest.progress);
-        progress.is_at(Phase::Answering);
-        request.extensions_mut().insert(Peer(progress.peer));
-        request.extensions_mut().insert(held.clone());
-        let answer = service.call(request);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (app, service, held) = (Arc::clone(&app), service.clone(), held.clone());
         async move {
-            let response = answer.await?;
+            let progress = &held.guest.progress;
+            progress.is_at(Phase::Answering);
+            let mut request = match quick::answer(&app, progress.peer, request).await {
+                Ok(response) => {
+                    progress.is_at(Phase::Resting);
+                    return Ok(response);
+                }
+                Err(request) => request,
+            };
+            request.extensions_mut().insert(Peer(progress.peer));
+            request.extensions_mut().insert(held.clone());
+            let response = service.call(request).await?;
             let streams =
                 response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));
             let goes_on = streams || response.status() == StatusCode::SWITCHING_PROTOCOLS;

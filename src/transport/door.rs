@@ -181,6 +181,7 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     let (requested, cost) = (known.cost, response.cost);
     let spent = pay(app, &subject, requested).await?;
     settle(app, &subject, spent, requested.saturating_sub(cost));
+    infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
     Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent }))
 }
 
@@ -225,13 +226,25 @@ impl Entered {
     /// # Errors
     /// When it takes too long, or a resolver panics.
     pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
-        if let (Some(question), Some(reads)) = (&self.question, &self.reads)
+        let question = self.question.clone();
+        let mut seeking = None;
+        if let (Some(question), Some(reads)) = (&question, &self.reads)
             && let Some(response) = app.kept.find(&app.core, question)
             && let Ok(moment) = reads.moment(&app.core.gate).await
-            && response.holds(&app.core, moment)
         {
-            return Ok(self.answer(app, Given::Kept(Arc::clone(&response)), response.cost));
+            if response.holds(&app.core, moment) {
+                return Ok(self.recalled(app, response));
+            }
+            // It was public a moment ago and most likely is again: one finds it for all who ask meanwhile.
+            seeking = app.kept.seek(question).await;
+            if seeking.is_none()
+                && let Some(response) = app.kept.find(&app.core, question)
+                && response.holds(&app.core, moment)
+            {
+                return Ok(self.recalled(app, response));
+            }
         }
+        app.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).inc();
         let request = std::mem::replace(&mut self.request, Request::new(""));
         let text = (self.new.is_some() || self.unknown.is_some()).then(|| request.query.clone());
         let schema = app.schemas.of(self.new.is_none()).clone();
@@ -281,7 +294,14 @@ impl Entered {
                 app.persisted.keep(unknown, &text, app.core.infra.redis.as_deref()).await;
             }
         }
+        drop(seeking);
         Ok(self.answer(app, given, cost))
+    }
+
+    fn recalled(&self, app: &Arc<App>, response: Arc<kept::Response>) -> Answer {
+        app.core.infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
+        let cost = response.cost;
+        self.answer(app, Given::Kept(response), cost)
     }
 
     fn answer(&self, app: &Arc<App>, given: Given, cost: u64) -> Answer {

@@ -40,9 +40,9 @@ use crate::transport::{csrf, kept, sse, websocket};
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body of more bytes than this is large.
 const LARGE: usize = 8 * 1024;
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `GraphQL-Cost: report` asks for `extensions.cost` and `extensions.rateLimit`.
-const COST: HeaderName = HeaderName::from_static("graphql-cost");
+pub const COST: HeaderName = HeaderName::from_static("graphql-cost");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -67,12 +67,17 @@ pub async fn graphql(
         }
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
+    count(&app, operation, outcome, &response, started);
+    response
+}
+
+/// Tells metrics and log of an answered request.
+pub fn count(app: &App, operation: &'static str, outcome: &'static str, response: &Response, started: Instant) {
     let elapsed = started.elapsed();
     let metrics = &app.core.infra.metrics;
     metrics.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).inc();
     metrics.request_seconds.observe(elapsed.as_secs_f64());
     tracing::info!(operation, outcome, status = response.status().as_u16(), micros = elapsed.as_micros(), "graphql");
-    response
 }
 
 /// A response, the kind of its operation, and how it went.
@@ -237,7 +242,7 @@ fn read_query_string(query: &str) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
@@ -275,7 +280,7 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-const UNSHARED: HeaderValue = HeaderValue::from_static("private, no-store");
+pub const UNSHARED: HeaderValue = HeaderValue::from_static("private, no-store");
 
 impl Given {
     fn outcome(&self) -> &'static str {
@@ -327,7 +332,7 @@ fn rate_limit(spent: &Spent) -> serde_json::Value {
     })
 }
 
-fn rate_headers(headers: &mut HeaderMap, spent: Option<Spent>) {
+pub fn rate_headers(headers: &mut HeaderMap, spent: Option<Spent>) {
     let Some(spent) = spent else { return };
     let policy = format!("\"cost\";q={};w={}", spent.burst, seconds(spent.window));
     let left = format!("\"cost\";r={};t={}", spent.available, spent.restored_in.as_secs_f64().ceil());

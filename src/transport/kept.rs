@@ -4,8 +4,9 @@
 //!
 //! What a body asks for is kept as well, under its very bytes, so that those who send it again need not be understood again.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationDefinition;
@@ -15,6 +16,7 @@ use axum::http::HeaderValue;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moka::sync::Cache;
+use tokio::sync::Notify;
 
 use crate::domain::Core;
 use crate::domain::changes::Dependencies;
@@ -52,6 +54,8 @@ pub struct Known {
 /// What is kept.
 pub struct Kept {
     responses: Cache<Key, Arc<Response>>,
+    /// Questions that somebody finds the answer to.
+    sought: Mutex<HashMap<Bytes, Arc<Notify>>>,
     bodies: Cache<Bytes, Arc<Known>>,
 }
 
@@ -67,12 +71,33 @@ impl Kept {
         let weigh = |body: &Bytes, known: &Arc<Known>| {
             u32::try_from(body.len() + known.question.len() + OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self { responses, bodies: Cache::builder().max_capacity(MAX_BODIES).weigher(weigh).build() }
+        Self {
+            responses,
+            sought: Mutex::default(),
+            bodies: Cache::builder().max_capacity(MAX_BODIES).weigher(weigh).build(),
+        }
     }
 
     /// The response to a question. Ask the gate, and then whether it holds still.
     pub fn find(&self, core: &Core, question: &Bytes) -> Option<Arc<Response>> {
         self.responses.get(&(question.clone(), core.gate.life()))
+    }
+
+    /// Takes it on to find the answer to a question; `None` once somebody else who did so is done.
+    pub async fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
+        let other = {
+            let mut sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+            match sought.get(question) {
+                // Enlisted under the lock: the end cannot be missed.
+                Some(other) => Arc::clone(other).notified_owned(),
+                None => {
+                    sought.insert(question.clone(), Arc::default());
+                    return Some(Seeking { kept: self, question });
+                }
+            }
+        };
+        other.await;
+        None
     }
 
     /// Keeps a response that was made of these reads.
@@ -99,6 +124,21 @@ impl Kept {
     /// Remembers what a body asks for.
     pub fn learn(&self, body: Bytes, question: Bytes, cost: u64) {
         self.bodies.insert(body, Arc::new(Known { question, cost }));
+    }
+}
+
+/// Others wait for the answer until this is dropped.
+pub struct Seeking<'a> {
+    kept: &'a Kept,
+    question: &'a Bytes,
+}
+
+impl Drop for Seeking<'_> {
+    fn drop(&mut self) {
+        let found = self.kept.sought.lock().unwrap_or_else(PoisonError::into_inner).remove(self.question);
+        if let Some(found) = found {
+            found.notify_waiters();
+        }
     }
 }
 

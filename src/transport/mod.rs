@@ -13,6 +13,7 @@ mod kept;
 mod negotiation;
 mod pages;
 mod persisted;
+mod quick;
 mod refusal;
 mod request_id;
 mod shape;
@@ -21,15 +22,14 @@ mod turns;
 mod viewer;
 mod websocket;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{any, get};
@@ -83,9 +83,12 @@ impl App {
     }
 }
 
+/// Small answers cost more to compress than to send, in bytes.
+const COMPRESSED_FROM: usize = 1025;
+
 /// Every route.
-pub fn router(app: Arc<App>) -> Router {
-    // Small answers cost more to compress than to send, and a stream must not wait for more.
+fn router(app: Arc<App>) -> Router {
+    // A stream must not wait for more.
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::SSE)
@@ -117,6 +120,16 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Headers of answers that scripts of other sites may read.
+const READ: [&str; 5] = ["etag", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id"];
+
+/// The same as one header.
+fn exposed() -> &'static HeaderValue {
+    static EXPOSED: LazyLock<HeaderValue> =
+        LazyLock::new(|| HeaderValue::from_str(&READ.join(",")).unwrap_or(HeaderValue::from_static("")));
+    &EXPOSED
+}
+
 /// Lets the scripts of exactly the configured sites call; without any, no other site's.
 fn cross_origin(settings: &Settings) -> CorsLayer {
     let sent = [
@@ -128,7 +141,6 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
         "x-request-id",
         "x-requested-with",
     ];
-    let read = ["ratelimit", "ratelimit-policy", "x-request-id"];
     CorsLayer::new()
         .allow_origin(settings.allowed_origins.clone())
         .allow_methods([Method::GET, Method::POST])
@@ -138,16 +150,21 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
                 .chain(sent.map(HeaderName::from_static))
                 .collect::<Vec<_>>(),
         )
-        .expose_headers([ETAG, RETRY_AFTER].into_iter().chain(read.map(HeaderName::from_static)).collect::<Vec<_>>())
+        .expose_headers(READ.map(HeaderName::from_static))
         .max_age(Duration::from_hours(2))
 }
 
 /// What every answer says to browsers.
 async fn secured(mut response: Response) -> Response {
-    let headers = response.headers_mut();
+    secure(response.headers_mut());
+    response
+}
+
+fn secure(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
-    response
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
 }
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");

@@ -1,9 +1,13 @@
 //! A name for each request: in every log line of it, in its errors, and in the header of its answer.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use chrono::Utc;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -15,16 +19,34 @@ pub struct RequestId(pub String);
 
 /// Names the request, by what the client or a proxy calls it if that can be logged.
 pub async fn in_a_span(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok()).filter(|text| {
-        (1..=64).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    });
-    let id = given.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned);
+    let id = of(request.headers());
     let span = tracing::info_span!("request", id);
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(HEADER, value);
-    }
+    put(response.headers_mut(), &id);
     response
+}
+
+/// The name of a request with these headers.
+pub fn of(headers: &HeaderMap) -> String {
+    let given = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|text| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    });
+    given.map_or_else(new, str::to_owned)
+}
+
+/// Puts the name into the headers of the answer.
+pub fn put(headers: &mut HeaderMap, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(HEADER, value);
+    }
+}
+
+/// A name that no other request has: the time, so that names sort, the process, and a number.
+fn new() -> String {
+    static PROCESS: LazyLock<u32> = LazyLock::new(|| Uuid::new_v4().as_fields().0);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (millis, number) = (Utc::now().timestamp_millis(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("{millis:012x}{:08x}{:012x}", *PROCESS, number & 0xffff_ffff_ffff)
 }

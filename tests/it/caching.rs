@@ -265,3 +265,67 @@ async fn a_persisted_query_is_known_to_every_instance_and_a_poisoned_store_to_no
     assert_eq!(fourth.anonymous().refusal(&by_hash).await, unknown);
     assert_eq!(server.anonymous().refusal(&by_hash).await, (200, String::new()), "it is still known in process");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_again_is_told_the_same_by_the_short_way_until_it_changes() {
+    let server = TestServer::start_with(&["--rate-limit", "1000/1h"]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "Lamp", "description": "x".repeat(2_000) })).await;
+    let executed = async || {
+        let metrics = reqwest::get(format!("http://{}/metrics", server.address)).await.unwrap().text().await.unwrap();
+        let line = "stockroom_responses_total{from=\"resolvers\"} ";
+        metrics.lines().find_map(|told| told.strip_prefix(line)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // What it says of everything but itself.
+    let told = async |headers: &[(&str, &str)], body: &str| {
+        let client = server.anonymous();
+        let mut request = client.http.post(&client.url).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        let mut seen: Vec<(String, String)> = Vec::new();
+        for (name, value) in response.headers() {
+            match name.as_str() {
+                "date" | "x-request-id" | "ratelimit" => seen.push((name.to_string(), String::new())),
+                "vary" => {
+                    let names = value.to_str().unwrap().split(',').map(|name| name.trim().to_lowercase());
+                    seen.extend(names.map(|vary| (name.to_string(), vary)));
+                }
+                _ => seen.push((name.to_string(), value.to_str().unwrap().to_owned())),
+            }
+        }
+        seen.sort();
+        (response.status(), seen, response.text().await.unwrap())
+    };
+    for document in ["{ products { nodes { name } } }", "{ products { nodes { name description } } }"] {
+        let body = json!({ "query": document }).to_string();
+        for headers in [vec![], vec![("accept", GRAPHQL)], vec![("accept", "*/*"), ("accept-encoding", "identity")]] {
+            // As long as it is not the very same body it is answered the long way.
+            let long = told(&headers, &format!("{body} ")).await;
+            told(&headers, &body).await;
+            let before = executed().await;
+            assert_eq!(told(&headers, &body).await, long, "{document} {headers:?}");
+            assert_eq!(executed().await, before, "it was kept");
+        }
+        // Those who may get something else go the long way, and are told what holds for them.
+        let signed_in = json!({ "query": document });
+        assert_eq!(staff.refusal(&signed_in).await, (200, String::new()));
+        let reported = told(&[("graphql-cost", "report")], &body).await.2;
+        assert!(reported.contains("\"extensions\":{\"cost\":{"), "{reported}");
+        let packed = server.anonymous().http.post(server.anonymous().url).header("accept-encoding", "gzip");
+        let packed = packed.header("content-type", "application/json").body(body.clone()).send().await.unwrap();
+        assert_eq!(packed.headers().contains_key("content-encoding"), document.contains("description"));
+        staff.create_product(json!({ "name": "Chair" })).await;
+        let changed = told(&[], &body).await.2;
+        assert!(changed.contains("Chair"), "{changed}");
+    }
+    let strict = TestServer::start_with(&["--rate-limit", "30/1h"]).await;
+    let body = json!({ "query": "{ products { totalCount } }" });
+    assert_eq!(strict.anonymous().refusal(&body).await, (200, String::new()));
+    let mut last = (200, String::new());
+    for _ in 0..30 {
+        last = strict.anonymous().refusal(&body).await;
+    }
+    assert_eq!(last, (429, "RATE_LIMITED".to_owned()), "what is kept is paid for, too");
+}

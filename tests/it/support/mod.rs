@@ -83,8 +83,7 @@ impl TestServer {
         let app = App::new(Arc::clone(&core), schemas, settings, true, stopped.clone()).unwrap();
         let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let router = transport::router(Arc::new(app));
-        tokio::spawn(transport::serve(router, listener, connections, stopped, Duration::ZERO));
+        tokio::spawn(transport::serve(Arc::new(app), listener, connections, stopped, Duration::ZERO));
         Self { address, core, keys, _stop: stop, outbox, http: reqwest::Client::new(), database }
     }
 
