@@ -66,7 +66,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let schemas = Schemas::new(|| graphql::builder().data(service.clone()));
     let app = App::new(Arc::clone(&core), schemas, settings, place.is_private(), stop.clone()).map_err(Misused)?;
     let told = tokio::spawn(stopped_at(stop.clone()));
-    transport::serve(Arc::new(app), listener, connections, stop, drain).await;
+    let app = Arc::new(app);
+    let router = transport::router(Arc::clone(&app));
+    transport::serve(router, Some(app), listener, connections, stop, drain).await;
     core.infra.mailer.finish(told.await? + drain).await;
     // Stops a private PostgreSQL.
     tokio::task::spawn_blocking(move || drop(place)).await?;

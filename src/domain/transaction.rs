@@ -53,9 +53,9 @@ pub struct Once {
 }
 
 impl Once {
-    /// `asker` has keys of its own; `place` tells the mutations of one request apart; `asked` is what a repetition must
-    /// ask again.
-    pub fn new(asker: &str, key: &str, place: &str, asked: &[u8]) -> Self {
+    /// `asker` has keys of its own; `place` tells the mutations of one request apart; `wish` is what a repetition must ask
+    /// for again.
+    pub fn new(asker: &str, key: &str, place: &str, wish: &[u8]) -> Self {
         let secret = Salt::new(HKDF_SHA256, b"stockroom idempotency").extract(key.as_bytes());
         let derive = |purpose: &str| {
             let mut bytes = [0; 32];
@@ -63,7 +63,7 @@ impl Once {
             let derived = secret.expand(&info, Bytes32).and_then(|derived| derived.fill(&mut bytes));
             derived.map(|()| bytes).unwrap_or_default()
         };
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &derive("fingerprint")), asked);
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &derive("fingerprint")), wish);
         let fingerprint = mac.as_ref().try_into().unwrap_or_default();
         Self { name: derive("name"), fingerprint, seal: derive("seal") }
     }

@@ -45,7 +45,7 @@ pub struct Asker {
     pub address: IpAddr,
     /// What their program calls itself.
     pub user_agent: Option<String>,
-    /// The request's idempotency key, with what is asked.
+    /// The request's idempotency key, with what is asked for.
     pub once: Option<(String, Vec<u8>)>,
     /// What is left of their budget, if it is limited.
     pub spent: Option<Spent>,
@@ -248,11 +248,11 @@ fn once(ctx: &Context<'_>) -> Result<Option<Once>> {
         check_key(key)?;
         let arguments = ctx.field().arguments().map_err(unreadable)?;
         let arguments: BTreeMap<_, _> = arguments.into_iter().collect();
-        let asked = serde_json::to_vec(&(ctx.field().name(), arguments)).map_err(Error::internal)?;
-        return Ok(Some(Once::new(&asker, key, "field", &asked)));
+        let wish = serde_json::to_vec(&(ctx.field().name(), arguments)).map_err(Error::internal)?;
+        return Ok(Some(Once::new(&asker, key, "field", &wish)));
     }
     let whole = request.asker.once.as_ref();
-    whole.map(|(key, asked)| check_key(key).map(|()| Once::new(&asker, key, &number.to_string(), asked))).transpose()
+    whole.map(|(key, wish)| check_key(key).map(|()| Once::new(&asker, key, &number.to_string(), wish))).transpose()
 }
 
 fn check_key(key: &str) -> Result<()> {

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
@@ -31,7 +32,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::transport::address::Peer;
-use crate::transport::{App, quick, router, stopped};
+use crate::transport::{App, quick, stopped};
 
 /// Longest time from connecting to the first byte, and from there to the end of a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,15 +65,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` is true, then waits for requests under way, `drain` at most.
+///
+/// Requests are answered by the router, but for those that the short way of an app answers ahead of it.
 pub async fn serve(
-    app: Arc<App>,
+    router: Router,
+    app: Option<Arc<App>>,
     listener: TcpListener,
     max_connections: u32,
     stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let connections = affordable(max_connections);
-    let router = router(Arc::clone(&app));
     let places = Arc::new(Semaphore::new(connections as usize));
     let lobby = Arc::new(Lobby::default());
     let mut http = http1::Builder::new();
@@ -99,7 +102,7 @@ pub async fn serve(
         let Some(permit) = permit else { continue };
         let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(http.clone(), Arc::clone(&app), router.clone(), stream, place, stop.clone()));
+        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stop.clone()));
     }
     drop(listener);
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
@@ -124,7 +127,7 @@ impl Place {
 /// One connection, from its first byte to its last.
 async fn converse(
     http: http1::Builder,
-    app: Arc<App>,
+    app: Option<Arc<App>>,
     router: Router,
     stream: TcpStream,
     place: Place,
@@ -132,11 +135,15 @@ async fn converse(
 ) {
     let (service, held) = (TowerToHyperService::new(router), place.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (app, service, held) = (Arc::clone(&app), service.clone(), held.clone());
+        let (app, service, held) = (app.clone(), service.clone(), held.clone());
         async move {
             let progress = &held.guest.progress;
             progress.is_at(Phase::Answering);
-            let mut request = match quick::answer(&app, progress.peer, request).await {
+            let answered = match &app {
+                Some(app) => quick::answer(app, progress.peer, request).await,
+                None => Err(request.map(Body::new)),
+            };
+            let mut request = match answered {
                 Ok(response) => {
                     progress.is_at(Phase::Resting);
                     return Ok(response);

@@ -140,9 +140,9 @@ pub async fn enter(
         asker.since = Some(version.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?);
     }
     if let (Some(key), OperationType::Mutation) = (key, kind) {
-        let asked = (&request.query, &request.operation_name, &request.variables);
-        let asked = serde_json::to_vec(&asked).map_err(|_| Refusal::new(Code::Internal, "internal error"))?;
-        asker.once = Some((key.to_owned(), asked));
+        let wish = (&request.query, &request.operation_name, &request.variables);
+        let wish = serde_json::to_vec(&wish).map_err(|_| Refusal::new(Code::Internal, "internal error"))?;
+        asker.once = Some((key.to_owned(), wish));
     }
     let viewer = *asker.viewer();
     let reads = (kind == OperationType::Query).then(Arc::<Reads>::default);

@@ -87,14 +87,12 @@ impl Kept {
     pub async fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
         let other = {
             let mut sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
-            match sought.get(question) {
-                // Enlisted under the lock: the end cannot be missed.
-                Some(other) => Arc::clone(other).notified_owned(),
-                None => {
-                    sought.insert(question.clone(), Arc::default());
-                    return Some(Seeking { kept: self, question });
-                }
-            }
+            let Some(other) = sought.get(question) else {
+                sought.insert(question.clone(), Arc::default());
+                return Some(Seeking { kept: self, question });
+            };
+            // Enlisted under the lock: the end cannot be missed.
+            Arc::clone(other).notified_owned()
         };
         other.await;
         None

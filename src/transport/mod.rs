@@ -87,7 +87,7 @@ impl App {
 const COMPRESSED_FROM: usize = 1025;
 
 /// Every route.
-fn router(app: Arc<App>) -> Router {
+pub fn router(app: Arc<App>) -> Router {
     // A stream must not wait for more.
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::IMAGES)

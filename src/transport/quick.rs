@@ -87,13 +87,12 @@ fn goes_uncompressed(body: &[u8], headers: &HeaderMap) -> bool {
 fn whole(mut body: Incoming) -> Result<Bytes, Body> {
     let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).now_or_never().flatten();
     match next.map(|frame| frame.map(Frame::into_data)) {
-        None => Err(Body::new(body)),
+        None | Some(Ok(Err(_))) => Err(Body::new(body)),
         Some(Ok(Ok(bytes))) if body.is_end_stream() => Ok(bytes),
         Some(Ok(Ok(bytes))) => {
             let rest = Body::new(body).into_data_stream();
             Err(Body::from_stream(once(ready(Ok(bytes))).chain(rest)))
         }
-        Some(Ok(Err(_))) => Err(Body::new(body)),
         Some(Err(error)) => Err(Body::from_stream(once(ready(Err::<Bytes, _>(error))))),
     }
 }

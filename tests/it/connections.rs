@@ -17,7 +17,7 @@ fn greets(connections: u32) -> (SocketAddr, watch::Sender<bool>) {
     let address = listener.local_addr().unwrap();
     let (stopping, stop) = watch::channel(false);
     let router = Router::new().route("/", get(async || "hello"));
-    tokio::spawn(stockroom::transport::serve(router, listener, connections, stop, Duration::from_secs(1)));
+    tokio::spawn(stockroom::transport::serve(router, None, listener, connections, stop, Duration::from_secs(1)));
     (address, stopping)
 }
 

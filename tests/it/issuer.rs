@@ -70,7 +70,7 @@ impl Outside {
         let router = Router::new().route("/jwks.json", get(answer)).fallback(elsewhere);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
-            stockroom::transport::serve(router, listener, 1000, stopped, Duration::ZERO).await;
+            stockroom::transport::serve(router, None, listener, 1000, stopped, Duration::ZERO).await;
             drop(stop);
         });
         outside

@@ -372,7 +372,7 @@ enum Refreshed {
 
 /// Gives a session new tokens for its current refresh token, which is void from then on.
 ///
-/// The token before it may be shown once more for [`GRACE`], and gives the same refresh token again: an answer may have
+/// The token before it may be shown once more for ten seconds, and gives the same refresh token again: an answer may have
 /// been lost. Any older one was copied, and ends the session. What is forged changes nothing.
 pub async fn refresh(
     core: &Arc<Core>,
@@ -625,8 +625,8 @@ pub async fn reset_password(
     }
     let new_hash = core.infra.passwords.hash(&model::password_key(new)).await?;
     let reset = core.transact(mandate, async |connection| {
-        let taken = store::take_mail_token(connection, &hash, MailPurpose::ResetPassword).await?;
-        let id = taken.ok_or(LinkError::Ended)?;
+        let owner = store::take_mail_token(connection, &hash, MailPurpose::ResetPassword).await?;
+        let id = owner.ok_or(LinkError::Ended)?;
         let before = store::lock(connection, id).await?.ok_or(LinkError::Ended)?;
         store::delete_mail_tokens(connection, id, MailPurpose::ResetPassword).await?;
         store::revoke_sessions(connection, id, None).await?;
@@ -651,8 +651,8 @@ pub async fn verify_email(
     let hash = hashed(token);
     attempt(core, None, &device.subject).await.map_err(LinkError::TooOften)?;
     let verified = core.transact(mandate, async |connection| {
-        let taken = store::take_mail_token(connection, &hash, MailPurpose::VerifyEmail).await?;
-        let id = taken.ok_or(LinkError::Ended)?;
+        let owner = store::take_mail_token(connection, &hash, MailPurpose::VerifyEmail).await?;
+        let id = owner.ok_or(LinkError::Ended)?;
         let before = store::lock(connection, id).await?.ok_or(LinkError::Ended)?;
         if before.email_verified_at.is_some() {
             return Ok::<_, LinkError>(before);

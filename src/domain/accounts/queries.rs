@@ -42,7 +42,7 @@ pub async fn user_count(core: &Core) -> Result<i64, Error> {
     Ok(store::count(&mut *core.infra.db.read().await?).await?)
 }
 
-/// The user's sessions that go on, the last used first, [`MOST`] at most.
+/// The user's sessions that go on, the last used first, 100 at most.
 pub async fn sessions(core: &Core, user: UserId) -> Result<Vec<Session>, Error> {
     let sessions = store::sessions_of(&mut *core.infra.db.read().await?, user, MOST).await?;
     let now = Utc::now();
@@ -57,7 +57,7 @@ pub async fn session(core: &Core, id: SessionId) -> Result<Option<Session>, Erro
     Ok(found.filter(|(session, now)| goes_on(session, *now)).map(|(session, _)| session))
 }
 
-/// The user's API keys, the newest first, [`MOST`] at most.
+/// The user's API keys, the newest first, 100 at most.
 pub async fn api_keys(core: &Core, user: UserId) -> Result<Vec<ApiKey>, Error> {
     Ok(store::api_keys_of(&mut *core.infra.db.read().await?, user, MOST).await?)
 }

@@ -113,9 +113,10 @@ impl Reader {
         core.infra.metrics.revocations_age_seconds.set(behind.as_secs_f64());
         if self.alarmed != (behind > ALARMING) {
             self.alarmed = !self.alarmed;
-            match self.alarmed {
-                true => tracing::error!("revocations were not read for {behind:?}; tokens may outlive them"),
-                false => tracing::info!("revocations are read again"),
+            if self.alarmed {
+                tracing::error!("revocations were not read for {behind:?}; tokens may outlive them");
+            } else {
+                tracing::info!("revocations are read again");
             }
         }
         if self.tidied.elapsed() > TIDYING {

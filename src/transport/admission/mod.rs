@@ -29,7 +29,7 @@ pub struct Admitted {
     pub document: Arc<Document>,
     pub shape: Shape,
     pub estimate: Estimate,
-    /// What it asks for, if it is a query: see [`kept`](crate::transport::kept).
+    /// What it asks for, if it is a query: see `transport::kept`.
     pub question: Option<Bytes>,
 }
 

@@ -83,7 +83,9 @@ impl TestServer {
         let app = App::new(Arc::clone(&core), schemas, settings, true, stopped.clone()).unwrap();
         let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(transport::serve(Arc::new(app), listener, connections, stopped, Duration::ZERO));
+        let app = Arc::new(app);
+        let router = transport::router(Arc::clone(&app));
+        tokio::spawn(transport::serve(router, Some(app), listener, connections, stopped, Duration::ZERO));
         Self { address, core, keys, _stop: stop, outbox, http: reqwest::Client::new(), database }
     }
 
