@@ -20,11 +20,12 @@ use crate::support::process::Server;
 use crate::support::servers::{TestDatabase, servers};
 use crate::support::{Client, TestServer, eventually};
 
-struct Socket(WebSocketStream<TcpStream>);
+/// A client of one socket.
+pub struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     /// Connected and introduced.
-    async fn open(address: SocketAddr, token: Option<&str>) -> Self {
+    pub async fn open(address: SocketAddr, token: Option<&str>) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap(), address, token).await
     }
 
@@ -43,12 +44,12 @@ impl Socket {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn ask(&mut self, id: &str, query: &str) {
+    pub async fn ask(&mut self, id: &str, query: &str) {
         self.send(&json!({ "type": "subscribe", "id": id, "payload": { "query": query } })).await;
     }
 
     /// The next message, or the code of the close.
-    async fn message(&mut self) -> Result<Value, u16> {
+    pub async fn message(&mut self) -> Result<Value, u16> {
         loop {
             match tokio::time::timeout(Duration::from_secs(30), self.0.next()).await.expect("a message") {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
@@ -60,13 +61,13 @@ impl Socket {
     }
 }
 
-fn user_id(me: &Value) -> UserId {
+pub fn user_id(me: &Value) -> UserId {
     use base64::Engine;
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(me.as_str().unwrap()).unwrap();
     UserId(Uuid::parse_str(String::from_utf8(bytes).unwrap().strip_prefix("User:").unwrap()).unwrap())
 }
 
-const WATCH: &str = "subscription { productEvents { type product { sku } } }";
+pub const WATCH: &str = "subscription { productEvents { type product { sku } } }";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_ends_with_its_token() {

@@ -1,6 +1,7 @@
 //! What tests stand on: servers that are started once, a database for each test, and clients.
 
 pub mod process;
+pub mod proxy;
 pub mod servers;
 
 use std::net::SocketAddr;
@@ -54,22 +55,30 @@ impl TestServer {
     /// The same with something added to the schema.
     pub async fn start_built(flags: &[&str], build: fn(SchemaBuilder) -> SchemaBuilder) -> Self {
         let keys = Arc::new(Keys::generate().unwrap());
-        Self::on(Arc::new(TestDatabase::create().await), keys, flags, build).await
+        let database = Arc::new(TestDatabase::create().await);
+        let url = database.url.clone();
+        Self::on(database, &url, keys, flags, build).await
     }
 
     /// Another instance on this one's database, prefix and key.
     pub async fn another(&self, flags: &[&str]) -> Self {
-        Self::on(Arc::clone(&self.database), Arc::clone(&self.keys), flags, |builder| builder).await
+        self.another_by_way_of(&self.database.url, flags).await
+    }
+
+    /// The same, where the database is at another URL.
+    pub async fn another_by_way_of(&self, url: &str, flags: &[&str]) -> Self {
+        Self::on(Arc::clone(&self.database), url, Arc::clone(&self.keys), flags, |builder| builder).await
     }
 
     async fn on(
         database: Arc<TestDatabase>,
+        url: &str,
         keys: Arc<Keys>,
         flags: &[&str],
         build: fn(SchemaBuilder) -> SchemaBuilder,
     ) -> Self {
         let prefix = database.name.clone();
-        let url: SecretString = database.url.clone().into();
+        let url: SecretString = url.to_owned().into();
         let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], UNLIMITED, flags].concat();
         let settings = Settings::from_flags(&flags).unwrap();
         let outbox = std::env::temp_dir().join(format!("stockroom-test-{}-{prefix}-outbox", std::process::id()));
@@ -107,6 +116,15 @@ impl TestServer {
         Client { token: Some(signed.access_token), ..self.anonymous() }
     }
 
+    /// Somebody who opens an account and is signed in by that.
+    pub async fn registers(&self) -> Account {
+        let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
+        let input = json!({ "email": email, "password": PASSWORD });
+        let data = self.anonymous().data(REGISTER, json!({ "input": input })).await;
+        let Ok(tokens) = tokens(&data["register"]) else { panic!("{data}") };
+        Account { email, client: self.anonymous().with_token(&tokens.access), tokens }
+    }
+
     /// The first so many mails, once they are written.
     pub async fn mails(&self, count: usize) -> Vec<String> {
         let files = || {
@@ -134,6 +152,38 @@ pub const PASSWORD: &str = "correct horse battery";
 /// No limit on what one address may do: all tests come from one.
 pub const UNLIMITED: &[&str] = &["--rate-limit", "off", "--login-limit", "off", "--login-address-limit", "off"];
 
+/// Somebody with an account, in a session.
+pub struct Account {
+    pub email: String,
+    pub tokens: Tokens,
+    pub client: Client,
+}
+
+/// What shows who somebody is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+/// The tokens of a payload, or the code of its error.
+pub fn tokens(payload: &Value) -> Result<Tokens, String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match payload["tokens"].is_object() {
+        true => Ok(Tokens {
+            access: text(&payload["tokens"]["accessToken"]),
+            refresh: text(&payload["tokens"]["refreshToken"]),
+        }),
+        false => Err(text(&payload["errors"][0]["code"])),
+    }
+}
+
+const REGISTER: &str = "mutation($input: RegisterInput!) { register(input: $input) {
+    tokens { accessToken refreshToken } errors { ... on UserError { code } } } }";
+const LOGIN: &str = "mutation($email: String!, $password: String!) {
+    login(input: { email: $email, password: $password }) {
+        tokens { accessToken refreshToken } errors { ... on UserError { code } } } }";
+
 /// Sends GraphQL to a server.
 #[derive(Clone)]
 pub struct Client {
@@ -143,6 +193,17 @@ pub struct Client {
 }
 
 impl Client {
+    /// The same client with this token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// Signs in, or the error's code.
+    pub async fn logs_in(&self, email: &str, password: &str) -> Result<Tokens, String> {
+        let data = self.data(LOGIN, json!({ "email": email, "password": password })).await;
+        tokens(&data["login"])
+    }
+
     /// The answer to a document with variables, as it came.
     pub async fn post(&self, query: &str, variables: &Value) -> reqwest::Response {
         let request = self.http.post(&self.url).json(&json!({ "query": query, "variables": variables }));
@@ -164,6 +225,16 @@ impl Client {
         let status = response.status().as_u16();
         let body: Value = response.json().await.expect("JSON");
         (status, body["errors"][0]["extensions"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The whole text of what is answered to this body.
+    pub async fn refusal_text(&self, body: &Value) -> String {
+        let request = self.http.post(&self.url).header("accept", GRAPHQL).json(body);
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        request.send().await.expect("an answer").text().await.expect("text")
     }
 
     /// The body of the answer.
