@@ -29,6 +29,7 @@ mod limits;
 mod mail;
 mod oracle;
 mod paging;
+mod passwords;
 mod processes;
 mod protocol;
 mod schema;

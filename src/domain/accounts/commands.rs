@@ -305,26 +305,19 @@ pub async fn login(
     let matches = core.infra.passwords.verify(&password, hash).await?;
     let Some((user, hash)) = known.filter(|_| matches) else { return Err(LoginError::WrongCredentials) };
     give_back(core, Some(&account), &device.subject).await;
-    let hash = upgraded(core, user.id, &password, hash).await?;
+    if core.infra.passwords.needs_upgrade(&hash) {
+        let new = core.infra.passwords.hash(&password).await?;
+        store::replace_hash(&mut *core.infra.db.write().await?, user.id, &hash, &new).await?;
+    }
     let signed = core.transact(mandate, async |connection| {
-        let user = store::lock(connection, user.id).await?.ok_or(LoginError::WrongCredentials)?;
-        // The password may have been changed since it was looked at.
-        if store::hash_of(connection, user.id).await?.as_ref() != Some(&hash) {
+        let now = store::lock(connection, user.id).await?.ok_or(LoginError::WrongCredentials)?;
+        // The password may have been changed since it was looked at; another hash alone is no other password.
+        if now.password_changed_at != user.password_changed_at {
             return Err(LoginError::WrongCredentials);
         }
-        Ok(sign_in(core, connection, user, device).await?)
+        Ok(sign_in(core, connection, now, device).await?)
     });
     signed.await
-}
-
-/// The hash of this password under today's parameters; the old one, if those are what it has.
-async fn upgraded(core: &Core, id: UserId, password: &SecretString, old: String) -> Result<String, Error> {
-    if !core.infra.passwords.needs_upgrade(&old) {
-        return Ok(old);
-    }
-    let new = core.infra.passwords.hash(password).await?;
-    let replaced = store::replace_hash(&mut *core.infra.db.write().await?, id, &old, &new).await?;
-    Ok(if replaced == 1 { new } else { old })
 }
 
 /// Begins a session.
@@ -463,7 +456,8 @@ pub async fn revoke_session(
     ended.await
 }
 
-/// Gives the user another password, for the current one. All their other sessions end, and this one gets new tokens.
+/// Gives the user another password, for the current one. All their other sessions end, and this one gets new tokens; a
+/// copy of the old ones is worth nothing.
 pub async fn change_password(
     core: &Arc<Core>,
     mandate: &Mandate,
@@ -475,20 +469,17 @@ pub async fn change_password(
     let own = user.session()?;
     let account = user.id.0.simple().to_string();
     attempt(core, Some(&account), &device.subject).await.map_err(PasswordError::TooOften)?;
-    let (known, hash) = {
-        let mut connection = core.infra.db.read().await?;
-        let known = store::by_ids(&mut connection, &[user.id]).await?.pop().ok_or(Error::Unauthenticated)?;
-        (known, store::hash_of(&mut connection, user.id).await?)
-    };
+    let known = store::by_id_with_hash(&mut *core.infra.db.read().await?, user.id).await?;
+    let (known, hash) = known.ok_or(Error::Unauthenticated)?;
     check_password("newPassword", new, &known)?;
-    if !core.infra.passwords.verify(&model::password_key(current), hash.as_deref()).await? {
+    if !core.infra.passwords.verify(&model::password_key(current), Some(&hash)).await? {
         return Err(PasswordError::WrongPassword);
     }
     give_back(core, Some(&account), &device.subject).await;
     let new_hash = core.infra.passwords.hash(&model::password_key(new)).await?;
     let changed = core.transact(mandate, async |connection| {
         let before = store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
-        if store::hash_of(connection, user.id).await? != hash {
+        if before.password_changed_at != known.password_changed_at {
             return Err(PasswordError::WrongPassword);
         }
         let (session, _) = store::session(connection, own).await?.ok_or(Error::Unauthenticated)?;
@@ -496,7 +487,7 @@ pub async fn change_password(
             return Err(Error::Unauthenticated.into());
         }
         store::revoke_sessions(connection, user.id, Some(own)).await?;
-        let session = store::rotate(connection, own).await?;
+        let session = store::renew_session(connection, own, &random::<32>()?).await?;
         let after = set_password(connection, mandate.actor, &before, &new_hash).await?;
         Ok(signed(core, after, &session)?)
     });

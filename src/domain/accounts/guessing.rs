@@ -84,9 +84,13 @@ fn words(about: &[&str]) -> HashSet<String> {
     let texts = about.iter().map(|text| text.chars().take(LOOKED_AT_ABOUT).collect::<String>());
     let words = texts.flat_map(|text| {
         let words = text::sort_key(&text);
-        words.split(|character: char| !character.is_alphanumeric()).map(plain).collect::<Vec<_>>()
+        let words = words.split(|character: char| !character.is_alphanumeric());
+        words.map(|word| word.chars().map(letter).collect::<Vec<_>>()).collect::<Vec<_>>()
     });
-    words.filter(|word| word.chars().count() >= SHORTEST).collect()
+    // No piece that is looked at is longer.
+    let pieces =
+        words.flat_map(|word| word.chunks(LONGEST).map(|piece| piece.iter().collect()).collect::<Vec<String>>());
+    pieces.filter(|piece| piece.chars().count() >= SHORTEST).collect()
 }
 
 /// The text with letters for what stands for them.

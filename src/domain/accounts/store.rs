@@ -48,8 +48,10 @@ pub async fn with_hash(connection: &mut AsyncPgConnection, email_key: &str) -> Q
     user.select((User::as_select(), users::password_hash)).first(connection).await.optional()
 }
 
-pub async fn hash_of(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<String>> {
-    users::table.find(id).select(users::password_hash).first(connection).await.optional()
+/// The user with this id, likewise.
+pub async fn by_id_with_hash(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<(User, String)>> {
+    let user = users::table.find(id).select((User::as_select(), users::password_hash));
+    user.first(connection).await.optional()
 }
 
 /// The user, locked until the transaction ends: whatever is done to a user's role, password or sessions takes turns here.
@@ -217,6 +219,13 @@ pub async fn sessions_of(connection: &mut AsyncPgConnection, user: UserId, limit
 pub async fn rotate(connection: &mut AsyncPgConnection, id: SessionId) -> QueryResult<Session> {
     let session = diesel::update(sessions::table.find(id));
     let session = session.set((sessions::counter.eq(sessions::counter + 1), sessions::used_at.eq(clock_timestamp())));
+    session.returning(Session::as_returning()).get_result(connection).await
+}
+
+/// Gives the session another secret, which makes void all refresh tokens that it gave before.
+pub async fn renew_session(connection: &mut AsyncPgConnection, id: SessionId, secret: &[u8]) -> QueryResult<Session> {
+    let session = diesel::update(sessions::table.find(id));
+    let session = session.set((sessions::secret.eq(secret), sessions::used_at.eq(clock_timestamp())));
     session.returning(Session::as_returning()).get_result(connection).await
 }
 
