@@ -150,9 +150,9 @@ pub async fn assure(core: &Core, user: &SignedIn) -> Result<(), Error> {
     let mut connection = core.infra.db.write().await?;
     let counts = match user.credential {
         Credential::Session(id) => store::is_current(&mut connection, id, user.token_version).await?,
-        Credential::ApiKey(id, _) => store::api_key_by_id(&mut connection, id).await?.is_some(),
+        Credential::ApiKey(id, _) => store::is_current_key(&mut connection, id, user.token_version).await?,
         // What the issuer takes back, it does not tell.
-        Credential::Outside => !store::by_ids(&mut connection, &[user.id]).await?.is_empty(),
+        Credential::Outside => store::is_at(&mut connection, user.id, user.token_version).await?,
     };
     if counts { Ok(()) } else { Err(Error::Unauthenticated) }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::Core;
-use crate::domain::accounts::model::{SignedIn, TOKEN_VERSION};
+use crate::domain::accounts::model::{Credential, SignedIn, TOKEN_VERSION};
 use crate::domain::accounts::store;
 use crate::domain::changes::{self, Entity, Version};
 use crate::domain::error::Error;
@@ -35,36 +35,45 @@ pub struct Revocations {
     known: RwLock<Known>,
     /// Tells those who wait that there is more.
     news: watch::Sender<()>,
-    /// Whatever was revoked longer ago has ended by itself.
-    window: Duration,
+    token_life: Duration,
 }
 
-#[derive(Default)]
 struct Known {
     /// Sessions and API keys.
     credentials: HashMap<Uuid, Instant>,
     /// Users with the token version that still counts.
     users: HashMap<UserId, (i32, Instant)>,
+    /// All is known that happened until then.
+    seen: Instant,
 }
 
 impl Revocations {
     /// Nothing is known before [`Self::follow`]. `token_life` is how long an access token lives.
     pub fn new(token_life: Duration) -> Self {
-        Self { known: RwLock::default(), news: watch::Sender::new(()), window: token_life + MARGIN }
+        let known = Known { credentials: HashMap::new(), users: HashMap::new(), seen: Instant::now() };
+        Self { known: RwLock::new(known), news: watch::Sender::new(()), token_life }
     }
 
-    /// Whether the credential of this user was revoked.
+    /// Whatever was revoked longer ago has ended by itself.
+    fn window(&self) -> Duration {
+        self.token_life + MARGIN
+    }
+
+    /// Whether the credential of this user was revoked. Our tokens end by themselves; other credentials are also refused
+    /// where nothing could be learnt for as long as a token lives.
     pub fn refuse(&self, user: &SignedIn) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         user.credential.id().is_some_and(|id| known.credentials.contains_key(&id))
             || known.users.get(&user.id).is_some_and(|(version, _)| *version > user.token_version)
+            || (!matches!(user.credential, Credential::Session(_)) && known.seen.elapsed() > self.token_life)
     }
 
     /// Ready once the credential of this user is revoked.
     pub async fn until_refused(&self, user: SignedIn) {
         let mut news = self.news.subscribe();
         while !self.refuse(&user) {
-            if news.changed().await.is_err() {
+            // That there is nothing to learn is no news.
+            if let Ok(Err(_)) = tokio::time::timeout(self.token_life / 16, news.changed()).await {
                 return std::future::pending().await;
             }
         }
@@ -75,7 +84,7 @@ impl Revocations {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn follow(core: &Arc<Core>) -> Result<(), Error> {
-        let mut reader = Reader { at: None, seen: Instant::now(), tidied: Instant::now(), alarmed: false };
+        let mut reader = Reader { connection: None, at: None, tidied: Instant::now(), alarmed: false };
         reader.read_on(core).await?;
         let core = Arc::downgrade(core);
         tokio::spawn(async move {
@@ -88,16 +97,21 @@ impl Revocations {
         Ok(())
     }
 
-    fn note(&self, change: &mut dyn FnMut(&mut Known)) {
+    fn change(&self, change: &mut dyn FnMut(&mut Known)) {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn note(&self, change: &mut dyn FnMut(&mut Known)) {
+        self.change(change);
         self.news.send_replace(());
     }
 }
 
 /// Follows the log.
 struct Reader {
-    at: Option<(AsyncPgConnection, Version)>,
-    seen: Instant,
+    connection: Option<AsyncPgConnection>,
+    /// All of the log up to here was read.
+    at: Option<Version>,
     tidied: Instant,
     alarmed: bool,
 }
@@ -105,11 +119,11 @@ struct Reader {
 impl Reader {
     async fn turn(&mut self, core: &Core) {
         if let Err(error) = self.read_on(core).await {
-            // Whatever happened meanwhile is read from the tables when it works again.
-            self.at = None;
+            self.connection = None;
             tracing::debug!(%error, "revocations cannot be read");
         }
-        let behind = self.seen.elapsed();
+        let revocations = &core.accounts.revocations;
+        let behind = revocations.known.read().unwrap_or_else(PoisonError::into_inner).seen.elapsed();
         core.infra.metrics.revocations_age_seconds.set(behind.as_secs_f64());
         if self.alarmed != (behind > ALARMING) {
             self.alarmed = !self.alarmed;
@@ -121,8 +135,8 @@ impl Reader {
         }
         if self.tidied.elapsed() > TIDYING {
             self.tidied = Instant::now();
-            let window = core.accounts.revocations.window;
-            core.accounts.revocations.note(&mut |known| {
+            let window = revocations.window();
+            revocations.change(&mut |known| {
                 known.credentials.retain(|_, at| at.elapsed() < window);
                 known.users.retain(|_, (_, at)| at.elapsed() < window);
             });
@@ -133,17 +147,17 @@ impl Reader {
         let asked = Instant::now();
         let read = tokio::time::timeout(PATIENCE, self.read(core)).await;
         read.unwrap_or_else(|late| Err(Error::unavailable(late)))?;
-        self.seen = asked;
+        core.accounts.revocations.change(&mut |known| known.seen = asked);
         Ok(())
     }
 
     async fn read(&mut self, core: &Core) -> Result<(), Error> {
         let revocations = &core.accounts.revocations;
-        let Some((connection, seen)) = &mut self.at else {
+        if self.connection.is_none() {
             let mut connection = core.infra.db.direct().await.map_err(Error::unavailable)?;
             // First the version: what happens from here on is in the log.
             let (version, _) = changes::of_kinds_after(&mut connection, &[], Version::MAX).await?;
-            let since = Utc::now() - revocations.window;
+            let since = Utc::now() - revocations.window();
             let sessions = store::revoked_sessions(&mut connection, since).await?;
             let users = store::revoked_users(&mut connection, since).await?;
             let now = Instant::now();
@@ -151,19 +165,21 @@ impl Reader {
                 known.credentials.extend(sessions.iter().map(|session| (session.0, now)));
                 known.users.extend(users.iter().map(|(user, version)| (*user, (*version, now))));
             });
-            self.at = Some((connection, version));
-            return Ok(());
-        };
+            // API keys that were revoked are in the log alone: it is read on where that ended before.
+            self.at = self.at.filter(|at| *at <= version).or(Some(version));
+            self.connection = Some(connection);
+        }
+        let (Some(connection), Some(at)) = (&mut self.connection, self.at) else { return Ok(()) };
         let kinds = [Entity::User, Entity::Session, Entity::ApiKey];
-        let (version, happened) = changes::of_kinds_after(connection, &kinds, *seen).await?;
-        if version < *seen {
+        let (version, happened) = changes::of_kinds_after(connection, &kinds, at).await?;
+        if version < at {
             return Err(Error::internal(anyhow::anyhow!("the database went back in time")));
         }
-        *seen = version;
         if !happened.is_empty() {
             let now = Instant::now();
             revocations.note(&mut |known| happened.iter().for_each(|change| known.learn(change, now)));
         }
+        self.at = Some(version);
         Ok(())
     }
 }

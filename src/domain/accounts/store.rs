@@ -263,6 +263,24 @@ pub async fn is_current(
     diesel::select(diesel::dsl::exists(session)).get_result(connection).await
 }
 
+/// Whether the API key counts still, and its user is what they were at this token version.
+pub async fn is_current_key(
+    connection: &mut AsyncPgConnection,
+    key: ApiKeyId,
+    token_version: i32,
+) -> QueryResult<bool> {
+    let key = api_keys::table.inner_join(users::table).filter(api_keys::id.eq(key));
+    let goes_on = api_keys::expires_at.is_null().or(api_keys::expires_at.gt(clock_timestamp().nullable()));
+    let key = key.filter(users::token_version.eq(token_version)).filter(goes_on.assume_not_null());
+    diesel::select(diesel::dsl::exists(key)).get_result(connection).await
+}
+
+/// Whether the user exists, and is what they were at this token version.
+pub async fn is_at(connection: &mut AsyncPgConnection, id: UserId, token_version: i32) -> QueryResult<bool> {
+    let user = users::table.find(id).filter(users::token_version.eq(token_version));
+    diesel::select(diesel::dsl::exists(user)).get_result(connection).await
+}
+
 /// Forgets sessions that were begun, used or ended for the last time before these moments.
 pub async fn prune_sessions(
     connection: &mut AsyncPgConnection,
