@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod api_keys;
 mod architecture;
 mod bad_input;
 mod cache;
