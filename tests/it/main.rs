@@ -24,6 +24,7 @@ mod database;
 mod door;
 mod events;
 mod http;
+mod idempotency;
 mod issuer;
 mod keys;
 mod limits;
