@@ -14,6 +14,7 @@
 mod accounts;
 mod api_keys;
 mod architecture;
+mod audit;
 mod bad_input;
 mod cache;
 mod caching;
