@@ -3,11 +3,12 @@
 CARGO ?= cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY = $(TARGET)/release/stockroom
-WEB_SOURCES = $(wildcard web/graphiql/*) web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
+WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*' -not -name introspection.json) \
+	$(addprefix web/,package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
 .PHONY: run test build lint it clients attack oracle bench fuzz schema web setup setup-test setup-bench fmt clean
 
-## Serves GraphiQL and the API with demo data on http://127.0.0.1:8000
+## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
 	@exec $(BINARY) serve $(ARGS)
 
@@ -17,7 +18,7 @@ build: setup web
 ## Every check and every test
 test: setup-test web clients lint it
 
-it: clients
+it: web clients
 	$(CARGO) test
 
 ## Every attack on a server of its own, and what an honest client notices of it
@@ -46,11 +47,11 @@ fuzz:
 	cd fuzz && $(abspath $(TARGET)/fuzz/$(HOST)/release/door) corpus/door seeds/door \
 		-max_total_time=$(FUZZ_SECONDS) -max_len=16500 -timeout=5 -rss_limit_mb=2048 -print_final_stats=1
 
-## The clients that the tests run the server with
-clients: tests/clients/node_modules/.package-lock.json
+## The clients that the tests run the server with, and what drives a browser
+clients: tests/clients/node_modules/.package-lock.json tests/browser/node_modules/.package-lock.json
 
-tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
-	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 lint:
@@ -66,7 +67,7 @@ schema:
 	$(CARGO) run --quiet -- schema > schema.graphql.new
 	mv schema.graphql.new schema.graphql
 
-## GraphiQL's bundle; without a fit Node.js the page comes from a CDN instead
+## The shop and GraphiQL; without a fit Node.js GraphiQL comes from a CDN, and there is no shop
 web: web/dist/.built
 
 web/dist/.built: $(WEB_SOURCES)
@@ -76,11 +77,12 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres redis node
+	@sh .ci/setup postgres redis node chromium
 
 setup-bench:
 	@sh .ci/setup postgres node wrk
 
 clean:
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules web/node_modules web/dist/assets web/dist/graphiql web/dist/.built
+	rm -rf tests/clients/node_modules tests/browser/node_modules web/node_modules web/kit/introspection.json web/shop/gql \
+		web/dist/assets web/dist/graphiql web/dist/shop web/dist/.built

@@ -123,9 +123,12 @@ async fn demo_accounts(core: &Arc<Core>, folder: &Path) -> anyhow::Result<Vec<(S
 fn greet(settings: &Settings, place: &Place, mail: &Route, address: SocketAddr, demo: &[(String, String)]) {
     let url = format!("http://{address}");
     say(&format!("Stockroom {} is ready.", env!("CARGO_PKG_VERSION")));
+    if transport::pages_are_built() {
+        say(&format!("  Shop       {url}/"));
+    }
     say(&format!("  Explore    {url}/graphiql"));
-    if !transport::graphiql_is_built() {
-        say("             (from a CDN: the bundle was not built, for want of Node.js)");
+    if !transport::pages_are_built() {
+        say("             (from a CDN, and without the shop: they were not built, for want of Node.js)");
     }
     say(&format!("  API        {url}/graphql"));
     match place {

@@ -10,6 +10,7 @@ use async_graphql::{Request, Response, ServerError, Value};
 use axum::body::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use serde::Serialize;
 use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
@@ -58,6 +59,19 @@ pub struct Answer {
     pub cost: u64,
     /// What is left of the budget, where there is one.
     pub spent: Option<Spent>,
+    pub cache: Decision,
+}
+
+/// What became of an answer as a whole; the parts of one are remembered besides.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Decision {
+    /// It was remembered, and holds still.
+    Hit,
+    /// It was made now, and is remembered.
+    Stored,
+    /// It is for this viewer alone, or tells of an error or a change.
+    Passed,
 }
 
 /// What is answered.
@@ -182,7 +196,7 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     let spent = pay(app, &subject, requested).await?;
     settle(app, &subject, spent, requested.saturating_sub(cost));
     infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
-    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent }))
+    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit }))
 }
 
 /// Takes what a request may cost off the budget.
@@ -295,19 +309,20 @@ impl Entered {
             }
         }
         drop(seeking);
-        Ok(self.answer(app, given, cost))
+        let cache = if matches!(given, Given::Kept(_)) { Decision::Stored } else { Decision::Passed };
+        Ok(self.answer(app, given, cost, cache))
     }
 
     fn recalled(&self, app: &Arc<App>, response: Arc<kept::Response>) -> Answer {
         app.core.infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
         let cost = response.cost;
-        self.answer(app, Given::Kept(response), cost)
+        self.answer(app, Given::Kept(response), cost, Decision::Hit)
     }
 
-    fn answer(&self, app: &Arc<App>, given: Given, cost: u64) -> Answer {
+    fn answer(&self, app: &Arc<App>, given: Given, cost: u64, cache: Decision) -> Answer {
         let (requested, spent) = (self.cost, self.spent);
         settle(app, &self.subject, spent, requested.saturating_sub(cost));
-        Answer { given, requested, cost, spent }
+        Answer { given, requested, cost, spent, cache }
     }
 
     /// A turn to work at the response, if it is large.

@@ -41,7 +41,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body of more bytes than this is large.
 const LARGE: usize = 8 * 1024;
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// `GraphQL-Cost: report` asks for `extensions.cost` and `extensions.rateLimit`.
+/// `GraphQL-Cost: report` asks for `extensions` with cost, budget, the cache's decision and the time that it took.
 pub const COST: HeaderName = HeaderName::from_static("graphql-cost");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -59,7 +59,7 @@ pub async fn graphql(
     }
     let started = Instant::now();
     let media_type = MediaType::wanted(request.headers());
-    let (mut response, operation, outcome) = match answer(&app, &id, media_type, peer, request).await {
+    let (mut response, operation, outcome) = match answer(&app, &id, media_type, peer, request, started).await {
         Ok(answered) => answered,
         Err(refused) => {
             let response = refuse(&refused, media_type.unwrap_or(MediaType::Json), app.settings.status_codes, &id);
@@ -89,6 +89,7 @@ async fn answer(
     media_type: Option<MediaType>,
     peer: IpAddr,
     request: Request,
+    started: Instant,
 ) -> Result<Answered, Refusal> {
     let by_get = match *request.method() {
         Method::GET => true,
@@ -132,7 +133,7 @@ async fn answer(
     };
 
     let outcome = answer.given.outcome();
-    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&answer));
+    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&answer, started));
     let body = match (&answer.given, &reported) {
         (Given::Kept(kept), None) => kept.body.clone(),
         (Given::Kept(kept), Some(extensions)) => kept.with_extensions(extensions).into(),
@@ -315,8 +316,13 @@ fn cacheable(kept: &kept::Response, headers: &HeaderMap, max_age: Option<Duratio
 }
 
 /// `extensions` for those who ask what it cost.
-fn report(answer: &Answer) -> serde_json::Value {
-    let mut report = json!({ "cost": { "requested": answer.requested, "actual": answer.cost } });
+fn report(answer: &Answer, started: Instant) -> serde_json::Value {
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let mut report = json!({
+        "cost": { "requested": answer.requested, "actual": answer.cost },
+        "cache": answer.cache,
+        "timing": { "micros": micros },
+    });
     if let (Some(spent), Some(report)) = (answer.spent, report.as_object_mut()) {
         report.insert("rateLimit".to_owned(), rate_limit(&spent));
     }

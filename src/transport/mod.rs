@@ -48,7 +48,7 @@ use crate::transport::persisted::Persisted;
 use crate::transport::turns::Turns;
 
 pub use accept::{listen, serve};
-pub use pages::graphiql_is_built;
+pub use pages::are_built as pages_are_built;
 
 /// What handlers share.
 pub struct App {
@@ -94,11 +94,11 @@ pub fn router(app: Arc<App>) -> Router {
         .and(NotForContentType::SSE)
         .and(NotForContentType::const_new("font/"));
     let cross_origin = cross_origin(&app.settings);
-    Router::new()
+    let shop = pages::SHOP.iter().fold(Router::new(), |pages, path| pages.route(path, get(pages::shop)));
+    shop.route("/", get(pages::front))
         .route("/graphql", any(graphql::graphql))
         .route("/graphiql", get(pages::graphiql))
         .route("/assets/{*path}", get(pages::asset))
-        .route("/", get(pages::landing))
         .route("/landing.css", get(pages::landing_css))
         .route("/favicon.svg", get(pages::favicon))
         .route("/favicon.ico", get(pages::favicon))

@@ -1,13 +1,16 @@
-//! What people look at: the landing page, GraphiQL, and the schema. All of it is in the binary.
+//! What people look at: the shop, GraphiQL, and the schema. All of it is in the binary.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
 
 use crate::graphql::error::refusal;
 use crate::transport::App;
@@ -19,7 +22,27 @@ use crate::transport::viewer::asker;
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
 struct Built;
 
-/// Nothing but our own files runs, loads or frames our pages. Monaco styles its lines by attribute.
+/// The shop's pages beside its front: all of them are one file, which looks at its address.
+pub const SHOP: [&str; 11] = [
+    "/product/{slug}",
+    "/sign-in",
+    "/register",
+    "/forgot-password",
+    "/reset-password",
+    "/verify-email",
+    "/account",
+    "/staff",
+    "/staff/new",
+    "/staff/product/{id}",
+    "/staff/categories",
+];
+const SHOP_PAGE: &str = "shop/index.html";
+const GRAPHIQL_PAGE: &str = "graphiql/index.html";
+
+/// Nothing but our own files runs, loads or frames the shop; pictures of products may be anywhere.
+const SHOP_POLICY: &str = "default-src 'self'; img-src 'self' data: https:; object-src 'none'; frame-ancestors 'none'; \
+                           base-uri 'none'; form-action 'none'";
+/// The same for the other pages. Monaco styles its lines by attribute.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       font-src 'self' data:; connect-src 'self'; worker-src 'self'; frame-ancestors 'none'; \
                       base-uri 'none'; form-action 'none'";
@@ -30,13 +53,30 @@ const CDN_POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline' 
                           frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Whether GraphiQL works without the internet.
-pub fn graphiql_is_built() -> bool {
-    Built::get("graphiql/index.html").is_some()
+/// Whether Vite built the pages: there is a shop, and GraphiQL works without the internet.
+pub fn are_built() -> bool {
+    Built::get(SHOP_PAGE).is_some()
 }
 
-pub async fn landing() -> Response {
-    page(include_str!("../../web/pages/landing.html"), POLICY)
+/// What the shop asks, by the hashes under which it asks: the server knows it from its start.
+pub fn shop_documents() -> Option<Cow<'static, [u8]>> {
+    Built::get("shop/documents.json").map(|file| file.data)
+}
+
+/// The shop, or where Node.js was absent the landing page.
+pub async fn front(headers: HeaderMap) -> Response {
+    match built(SHOP_PAGE, &headers) {
+        Some(shop) => (page_headers(SHOP_POLICY), shop).into_response(),
+        None => page(include_str!("../../web/pages/landing.html"), POLICY),
+    }
+}
+
+/// Any other page of the shop.
+pub async fn shop(headers: HeaderMap) -> Response {
+    match built(SHOP_PAGE, &headers) {
+        Some(shop) => (page_headers(SHOP_POLICY), shop).into_response(),
+        None => not_found().await,
+    }
 }
 
 pub async fn landing_css() -> Response {
@@ -47,27 +87,44 @@ pub async fn favicon() -> Response {
     file("image/svg+xml", "max-age=86400", include_str!("../../web/pages/favicon.svg").as_bytes().to_vec())
 }
 
-pub async fn graphiql() -> Response {
-    match Built::get("graphiql/index.html") {
-        Some(built) => {
-            let headers = [(CONTENT_TYPE, HTML), (CACHE_CONTROL, "no-cache"), (CONTENT_SECURITY_POLICY, POLICY)];
-            (headers, built.data).into_response()
-        }
+pub async fn graphiql(headers: HeaderMap) -> Response {
+    match built(GRAPHIQL_PAGE, &headers) {
+        Some(graphiql) => (page_headers(POLICY), graphiql).into_response(),
         None => page(include_str!("../../web/pages/graphiql-cdn.html"), CDN_POLICY),
     }
 }
 
 /// A file of the build, whose name changes with its content.
-pub async fn asset(Path(path): Path<String>) -> Response {
-    match Built::get(&format!("assets/{path}")) {
-        Some(EmbeddedFile { data, .. }) => {
+pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    match built(&format!("assets/{path}"), &headers) {
+        Some(asset) => {
             let forever = "public, max-age=31536000, immutable";
             let headers =
                 [(CONTENT_TYPE, media_type(&path)), (CACHE_CONTROL, forever), (CONTENT_SECURITY_POLICY, POLICY)];
-            (headers, data).into_response()
+            (headers, asset).into_response()
         }
         None => not_found().await,
     }
+}
+
+/// A file of the build, in the smallest form that there is of it and that the client takes.
+fn built(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let taken = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let taken: Vec<_> = taken.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let takes = |encoding: &str| {
+        taken.iter().any(|one| {
+            let (name, quality) = one.split_once(';').unwrap_or((one, ""));
+            let refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty());
+            name.trim().eq_ignore_ascii_case(encoding) && !refused
+        })
+    };
+    let smaller = [("br", "br"), ("gzip", "gz")].into_iter().find_map(|(encoding, ending)| {
+        let file = takes(encoding).then(|| Built::get(&format!("{path}.{ending}")))??;
+        Some(([(CONTENT_ENCODING, encoding)], file.data).into_response())
+    });
+    let mut response = smaller.or_else(|| Some(Built::get(path)?.data.into_response()))?;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Some(response)
 }
 
 /// The API in GraphQL's schema language, for whoever may see it.
@@ -89,7 +146,11 @@ pub async fn not_found() -> Response {
 }
 
 fn page(html: &'static str, policy: &'static str) -> Response {
-    ([(CONTENT_TYPE, HTML), (CACHE_CONTROL, "no-cache"), (CONTENT_SECURITY_POLICY, policy)], html).into_response()
+    (page_headers(policy), html).into_response()
+}
+
+fn page_headers(policy: &'static str) -> [(HeaderName, &'static str); 3] {
+    [(CONTENT_TYPE, HTML), (CACHE_CONTROL, "no-cache"), (CONTENT_SECURITY_POLICY, policy)]
 }
 
 fn file(media_type: &'static str, caching: &'static str, bytes: Vec<u8>) -> Response {

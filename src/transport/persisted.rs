@@ -21,6 +21,7 @@ use redis::Script;
 use crate::config::{Settings, TrustedDocuments};
 use crate::graphql::sdl;
 use crate::infra::redis::Redis;
+use crate::transport::pages::shop_documents;
 use crate::transport::refusal::{Code, Refusal};
 
 /// Memory for documents in process, in bytes.
@@ -66,10 +67,14 @@ impl Persisted {
     /// # Errors
     /// When they cannot be read.
     pub fn load(settings: &Settings) -> anyhow::Result<Self> {
-        let trusted = match (settings.trusted_documents, &settings.trusted_documents_path) {
+        let mut trusted = match (settings.trusted_documents, &settings.trusted_documents_path) {
             (TrustedDocuments::Off, _) | (_, None) => HashMap::new(),
             (_, Some(path)) => read(path).with_context(|| format!("TRUSTED_DOCUMENTS_PATH {}", path.display()))?,
         };
+        // The shop in this binary names its documents, whatever else may run.
+        if let Some(documents) = shop_documents() {
+            trusted.extend(listed(&documents)?);
+        }
         let weigh = |hash: &String, document: &Arc<str>| u32::try_from(hash.len() + document.len()).unwrap_or(u32::MAX);
         Ok(Self {
             mode: settings.trusted_documents,
@@ -188,16 +193,22 @@ fn read(path: &Path) -> anyhow::Result<HashMap<String, Arc<str>>> {
             }
         }
     } else {
-        let listed: HashMap<String, String> = serde_json::from_str(&std::fs::read_to_string(path)?)
-            .context("use a JSON object from ids to documents, as code generators write it")?;
-        for (id, document) in listed {
-            documents.insert(id.strip_prefix("sha256:").unwrap_or(&id).to_owned(), document.into());
-        }
+        documents.extend(listed(&std::fs::read(path)?)?);
     }
     if documents.is_empty() {
         bail!("there are no documents in it");
     }
     Ok(documents)
+}
+
+/// The documents of a JSON object, by its keys.
+fn listed(json: &[u8]) -> anyhow::Result<impl Iterator<Item = (String, Arc<str>)>> {
+    let listed: HashMap<String, String> = serde_json::from_slice(json)
+        .context("use a JSON object from ids to documents, as code generators write it")?;
+    let named = |(id, document): (String, String)| {
+        (id.strip_prefix("sha256:").unwrap_or(&id).to_owned(), Arc::from(document))
+    };
+    Ok(listed.into_iter().map(named))
 }
 
 /// The SHA-256 of a text, in hexadecimal digits.

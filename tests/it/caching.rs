@@ -66,6 +66,23 @@ async fn what_anybody_may_see_can_be_kept_and_what_depends_on_the_viewer_cannot(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_who_ask_are_told_what_the_cache_did() {
+    let server = TestServer::start_with(&[]).await;
+    let (staff, stranger) = (server.signed_in(Role::Staff).await, server.anonymous());
+    let decision = async |client: &Client, query: &str| {
+        let body: Value = get(client, query, &[("graphql-cost", "report")]).await.json().await.unwrap();
+        assert!(body["extensions"]["timing"]["micros"].as_u64().is_some_and(|micros| micros > 0), "{body}");
+        body["extensions"]["cache"].as_str().unwrap().to_owned()
+    };
+    let query = "{ products { totalCount } }";
+    assert_eq!(decision(&stranger, query).await, "STORED");
+    assert_eq!(decision(&stranger, query).await, "HIT");
+    staff.create_product(json!({})).await;
+    assert_eq!(decision(&stranger, query).await, "STORED");
+    assert_eq!(decision(&staff, "{ me { name } }").await, "PASSED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_answer_already_is_told_so_until_it_changes() {
     let server = TestServer::start_with(&[]).await;
     let staff = server.signed_in(Role::Staff).await;

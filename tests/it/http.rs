@@ -1,5 +1,7 @@
 //! GraphQL over HTTP, and the other routes.
 
+use std::collections::HashMap;
+
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
@@ -217,7 +219,7 @@ async fn every_page_is_there_with_its_type_and_its_policy() {
     let http = reqwest::Client::new();
     let get = async |path: &str| http.get(format!("http://{}{path}", server.address)).send().await.unwrap();
     for (path, content_type, contains) in [
-        ("/", "text/html; charset=utf-8", "/graphiql"),
+        ("/", "text/html; charset=utf-8", "Stockroom"),
         ("/landing.css", "text/css; charset=utf-8", "prefers-color-scheme"),
         ("/favicon.svg", "image/svg+xml", "<svg"),
         ("/graphiql", "text/html; charset=utf-8", "GraphiQL"),
@@ -240,6 +242,68 @@ async fn every_page_is_there_with_its_type_and_its_policy() {
     }
     assert_eq!(get("/nothing").await.status(), 404);
     assert_eq!(get("/assets/../Cargo.toml").await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shop_is_at_its_own_addresses_and_lets_nothing_else_run() {
+    assert!(stockroom::transport::pages_are_built(), "build the pages first: make web");
+    let server = TestServer::start_with(&[]).await;
+    let get = async |path: &str| reqwest::get(format!("http://{}{path}", server.address)).await.unwrap();
+    for path in ["/", "/product/oak-chair", "/sign-in", "/reset-password?token=x", "/account", "/staff/product/abc"] {
+        let response = get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(response.headers()["cache-control"], "no-cache");
+        let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        assert!(response.text().await.unwrap().contains("<div id=\"root\">"), "{path}");
+    }
+    for path in ["/product", "/product/oak/chair", "/staff/nothing", "/shop/index.html", "/assets/nothing.js"] {
+        assert_eq!(get(path).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_the_pages_come_in_the_smallest_form_that_is_taken_and_may_be_kept_for_ever() {
+    let server = TestServer::start_with(&[]).await;
+    let http = reqwest::Client::new();
+    let page = http.get(format!("http://{}/", server.address)).send().await.unwrap().text().await.unwrap();
+    let (_, script) = page.split_once("src=\"").expect("the page has a script");
+    let script = script.split('"').next().unwrap();
+    let mut sizes = Vec::new();
+    for (accepts, encoding) in
+        [("identity", None), ("gzip", Some("gzip")), ("gzip, br", Some("br")), ("br;q=0, gzip", Some("gzip"))]
+    {
+        let request = http.get(format!("http://{}{script}", server.address)).header("accept-encoding", accepts);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let headers = response.headers().clone();
+        assert_eq!(headers.get("content-encoding").map(|value| value.to_str().unwrap()), encoding, "{accepts}");
+        assert_eq!(headers["content-type"], "text/javascript; charset=utf-8");
+        assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+        let varies = |value: &reqwest::header::HeaderValue| value.to_str().unwrap().eq_ignore_ascii_case("accept-encoding");
+        assert!(headers.get_all("vary").iter().any(varies), "{headers:?}");
+        sizes.push(response.bytes().await.unwrap().len());
+    }
+    assert!(sizes[2] < sizes[1] && sizes[1] < sizes[0] && sizes[3] == sizes[1], "{sizes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shop_names_its_documents_also_where_nothing_else_may_run() {
+    let documents = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/shop/documents.json"));
+    let documents: HashMap<String, String> = serde_json::from_str(&documents.expect("make web")).unwrap();
+    let (hash, _) = documents.iter().find(|(_, document)| document.contains("query Aisles")).unwrap();
+    let others = std::env::temp_dir().join(format!("stockroom-documents-{}.json", std::process::id()));
+    std::fs::write(&others, json!({ "mine": "{ __typename }" }).to_string()).unwrap();
+    let only = ["--trusted-documents", "only", "--trusted-documents-path", others.to_str().unwrap()];
+    for (flags, refused) in [(&[][..], ""), (&only, "DOCUMENT_NOT_TRUSTED")] {
+        let server = TestServer::start_with(flags).await;
+        let client = server.anonymous();
+        let named = client.http.post(&client.url).json(&json!({ "documentId": hash })).send().await.unwrap();
+        assert_eq!(named.json::<Value>().await.unwrap(), json!({ "data": { "categories": [] } }));
+        assert_eq!(client.refusal(&json!({ "query": "{ service { version } }" })).await.1, refused);
+    }
+    std::fs::remove_file(others).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,17 @@
 import './style.css';
 import './workers';
 
-import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { DOC_EXPLORER_PLUGIN } from '@graphiql/plugin-doc-explorer';
+import { HISTORY_PLUGIN } from '@graphiql/plugin-history';
 import { GraphiQL } from 'graphiql';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
+import { accountPlugin } from './account';
+import { fetcher } from './fetcher';
+import { ReportBar } from './report';
 import { storage } from './storage';
 import { defaultTabs } from './tabs';
-
-// The API answers every operation with one JSON document. Without incremental
-// delivery the fetcher asks for `application/graphql-response+json` first.
-const fetcher = createGraphiQLFetcher({
-  url: '/graphql',
-  enableIncrementalDelivery: false,
-});
 
 const container = document.getElementById('root');
 if (!container) {
@@ -27,8 +24,10 @@ createRoot(container).render(
       fetcher={fetcher}
       defaultTabs={defaultTabs}
       storage={storage}
-      defaultEditorToolsVisibility="headers"
-      // Access tokens are typed into the Headers pane: never store them.
+      plugins={[HISTORY_PLUGIN, accountPlugin]}
+      referencePlugin={DOC_EXPLORER_PLUGIN}
+      defaultEditorToolsVisibility={false}
+      // Access tokens may be typed into the Headers pane: never store them.
       shouldPersistHeaders={false}
       showPersistHeadersSettings={false}
     >
@@ -37,6 +36,9 @@ createRoot(container).render(
           Stockroom
         </a>
       </GraphiQL.Logo>
+      <GraphiQL.Footer>
+        <ReportBar />
+      </GraphiQL.Footer>
     </GraphiQL>
   </StrictMode>,
 );

@@ -40,37 +40,24 @@ query SearchAndFilter {
 `,
   },
   {
-    query: `# Create an account. Mistakes in the input come
-# back as data, in "errors".
-mutation Register {
-  register(
-    input: {
-      email: "ada@example.com"
-      password: "correct horse battery staple"
-      name: "Ada"
-    }
-  ) {
-    user { id email role }
-    tokens { accessToken }
-    errors {
-      ... on UserError { code message path }
-    }
-  }
-}
-`,
-  },
-  {
-    query: `# Sign in as staff, then copy the accessToken for
-# the tab CreateProduct.
+    query: `# Sign in as staff, with the password that the server
+# printed when it started. This page then signs every
+# request, and renews the token. The panel "Account" on
+# the left does the same.
 mutation SignIn {
   login(
     input: {
       email: "staff@stockroom.test"
-      password: "PASTE_PASSWORD" # printed when the server starts
+      password: "PASTE_PASSWORD"
     }
   ) {
     user { id email role }
-    tokens { accessToken }
+    tokens {
+      accessToken
+      accessTokenExpiresAt
+      refreshToken
+      refreshTokenExpiresAt
+    }
     errors {
       ... on UserError { code message path }
     }
@@ -79,28 +66,41 @@ mutation SignIn {
 `,
   },
   {
-    query: `# Create a product. Staff only: sign in first, then
-# paste the accessToken into the Headers pane below:
-#   {"Authorization": "Bearer PASTE_ACCESS_TOKEN"}
-# Headers are not stored: enter them again after a
-# reload.
-mutation CreateProduct {
-  createProduct(
-    input: {
-      sku: "LAMP-0001"
-      name: "Desk lamp"
-      price: { amount: "19.90", currency: "EUR" }
-      status: ACTIVE
-      stock: 12
-    }
-  ) {
-    product { id name }
+    query: `# Create a product, as a member of the staff. Mistakes
+# in the input come back as data, in "errors".
+mutation CreateProduct($input: ProductInput!) {
+  createProduct(input: $input) {
+    product { id name slug version }
     errors {
       ... on UserError { code message path }
     }
   }
 }
 `,
-    headers: '{"Authorization": "Bearer PASTE_ACCESS_TOKEN"}',
+    variables: `{
+  "input": {
+    "sku": "LAMP-0001",
+    "name": "Desk lamp",
+    "price": { "amount": "19.90", "currency": "EUR" },
+    "status": "ACTIVE",
+    "stock": 12
+  }
+}`,
+  },
+  {
+    query: `# Watch the catalogue over a WebSocket: change a price
+# or the stock elsewhere, and it appears here.
+subscription Watch {
+  productEvents {
+    cursor
+    type
+    product {
+      name
+      price { amount currency }
+      stock { available }
+    }
+  }
+}
+`,
   },
 ];

@@ -34,7 +34,7 @@ pub struct TestServer {
     /// The server ends with it.
     _stop: watch::Sender<bool>,
     /// Where it writes mails; the folder comes with the first of them.
-    outbox: PathBuf,
+    pub outbox: PathBuf,
     http: reqwest::Client,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
