@@ -768,6 +768,46 @@ async fn of_two_administrators_who_demote_each_other_at_once_one_stays() {
     }
 }
 
+/// A mutation that waits for the account's row while something is done to it: what it answers.
+async fn meanwhile(server: &TestServer, client: &Client, document: &str, user: &str, done: &str) -> Value {
+    let mut database = server.database.connect().await;
+    let statement = format!("UPDATE users SET {done} WHERE id = '{user}'");
+    let other = database.transaction().await.unwrap();
+    other.execute(&statement, &[]).await.unwrap();
+    let (client, document) = (client.clone(), document.to_owned());
+    let asked = tokio::spawn(async move { client.send(&document, json!({})).await });
+    let watcher = server.database.connect().await;
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    eventually("it waits", async || watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0).await;
+    other.commit().await.unwrap();
+    asked.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_let_in_before_a_right_was_lost_does_not_use_it_afterwards() {
+    let server = TestServer::start_with(&["--statement-timeout", "60s"]).await;
+    let (admin, staff) = (server.signed_in(Role::Admin).await, server.signed_in(Role::Staff).await);
+    server.signed_in(Role::Admin).await;
+    let uuid = |id: &Value| {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id.as_str().unwrap()).unwrap()).unwrap();
+        text.strip_prefix("User:").unwrap().to_owned()
+    };
+    let (admin_id, staff_id) = (id_of(&admin).await, id_of(&staff).await);
+    // The password is changed, say: with the sessions of before nobody gets a key.
+    let create = "mutation { createApiKey(input: { name: \"k\", scopes: [CATALOG_READ] }) { secret } }";
+    let answer = meanwhile(&server, &staff, create, &uuid(&staff_id), "token_version = token_version + 1").await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{answer}");
+    // The administrator is none any more: nobody gets a role from them.
+    let promote = format!("mutation {{ setUserRole(id: {staff_id}, role: ADMIN) {{ user {{ role }} }} }}");
+    let demoted = "role = 'CUSTOMER', token_version = token_version + 1";
+    let answer = meanwhile(&server, &admin, &promote, &uuid(&admin_id), demoted).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{answer}");
+    let database = server.database.connect().await;
+    let left = "SELECT (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM users WHERE role = 'ADMIN')";
+    assert_eq!(database.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_is_taken_away_is_taken_from_sessions_and_keys_at_once() {
     let server = TestServer::start_with(&[]).await;

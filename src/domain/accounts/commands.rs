@@ -699,7 +699,12 @@ fn attempts<'a>(core: &Core, account: Option<&'a str>, from: &'a str) -> impl It
 pub async fn set_role(core: &Arc<Core>, mandate: &Mandate, id: UserId, role: Role) -> Result<User, SetRoleError> {
     let changed = core.transact(mandate, async |connection| {
         let locked = store::lock_admins_and(connection, id).await?;
-        let admins = locked.iter().filter(|user| user.role == Role::Admin).count();
+        let is_admin = |user: &&User| user.role == Role::Admin;
+        // Whoever was one when they asked need not be one any more.
+        if mandate.actor.is_some_and(|actor| !locked.iter().filter(is_admin).any(|user| user.id == actor)) {
+            return Err(Error::Forbidden(Role::Admin.as_str()).into());
+        }
+        let admins = locked.iter().filter(is_admin).count();
         let before = locked.iter().find(|user| user.id == id).ok_or(SetRoleError::NoSuchUser)?;
         if before.role == role {
             return Ok(before.clone());
@@ -724,7 +729,11 @@ pub async fn create_api_key(
 ) -> Result<(ApiKey, String), ApiKeyError> {
     let draft = draft.check(Utc::now()).map_err(ApiKeyError::Invalid)?;
     let created = core.transact(mandate, async |connection| {
-        store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
+        let owner = store::lock(connection, user.id).await?.ok_or(Error::Unauthenticated)?;
+        // A key outlives sessions: it must not be made by one that was ended while this waited.
+        if owner.token_version != user.token_version {
+            return Err(Error::Unauthenticated.into());
+        }
         if store::count_api_keys(connection, user.id).await? >= MAX_API_KEYS {
             let mut errors = FieldErrors::default();
             let message = format!("must not be one more than {MAX_API_KEYS} keys; revoke one first");
