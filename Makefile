@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*' -not -name introspection.json) \
 	$(addprefix web/,package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients attack oracle bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients attack timing races oracle bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -24,6 +24,14 @@ it: web clients
 ## Every attack on a server of its own, and what an honest client notices of it
 attack: build
 	node tests/attacks/attack.mjs $(BINARY) $(ARGS)
+
+## Whether anybody can tell by the clock if an address has an account
+timing: build
+	node tests/attacks/timing.mjs $(BINARY) $(ARGS)
+
+## 200 rounds of 50 who refresh one token at once, and 1,000 races of refresh against revoke
+races:
+	RACES=200 $(CARGO) test --release --test it -- sessions::of_a_session sessions::fifty --nocapture
 
 ## A hundred thousand random questions between random writes, each compared with the truth
 oracle:

@@ -2,6 +2,7 @@
 // checked: `checks` are of the form [what must hold, whether it does, what was there instead].
 
 import { createHash, randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { performance } from 'node:perf_hooks';
 
 import { dial, document, hammer, head, post, sleep } from './wire.mjs';
@@ -221,6 +222,46 @@ export function tokens(context) {
   const send = (port, agent) => post(port, agent, body, { authorization: `Bearer ${token()}` });
   const cases = [{ name: 'an unknown key', send, right: ({ status }) => status === 401 }];
   return attack({ ...context, pace: 0 }, cases, 'all are refused with 401', 50);
+}
+
+/**
+ * 200 who sign in all the time, each from an address of their own and every other one hanging up after 5 ms. So many
+ * hashes run at once as may, and whoever finds the queue full is told to come back.
+ */
+export async function signIns(context) {
+  const { port, ms } = context;
+  const figure = async (name) => {
+    const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+    return Number(new RegExp(`^stockroom_${name} (\\d+)`, 'm').exec(await response.text())?.[1]);
+  };
+  const permits = Math.max(1, availableParallelism() - 1);
+  let most = 0;
+  let over = false;
+  const watching = (async () => {
+    for (; !over; await sleep(20)) most = Math.max(most, await figure('password_hashes_running').catch(() => 0));
+  })();
+  const before = await figure('password_hashes_total').catch(() => NaN);
+  const login = (i) =>
+    document(`mutation { login(input: { email: "u${i}@stockroom.test", password: "guess ${i}" }) { errors { __typename } } }`);
+  let sent = 0;
+  const cases = Array.from({ length: 200 }, (_, i) => ({
+    name: `address ${i}`,
+    send: (to) => {
+      // Nobody has guessed often enough to be refused for that.
+      const number = sent++;
+      const from = { localAddress: `127.1.${(number >> 8) & 255}.${number & 255}` };
+      return post(to, false, login(number), {}, false, number % 2 ? { ...from, signal: AbortSignal.timeout(5) } : from);
+    },
+    right: ({ status, code }) => status === 0 || (status === 200 && ['', 'BUSY'].includes(code)),
+  }));
+  const { seen, checks, told } = await attack({ ...context, pace: 0 }, cases, 'all are looked at, or told to come back', 200);
+  over = true;
+  await watching;
+  const hashes = (await figure('password_hashes_total').catch(() => NaN)) - before;
+  const busy = told.answers.get('200 BUSY') ?? 0;
+  checks.push([`no more than ${permits} hashes run at once`, most <= permits, `${most}`], ['passwords are hashed', hashes > 0]);
+  checks.push(['some are told to come back', busy > 0]);
+  return { seen: `${seen}; ${hashes} hashes in ${ms} ms, ${most} at once`, checks };
 }
 
 /** Many logins in one document. None of them may cost a password's hash. */

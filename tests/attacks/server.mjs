@@ -14,8 +14,8 @@ const MEMORY_LIMIT = 4 * 1024 ** 3;
 const running = new Set();
 
 export class Server {
-  /** Starts one and waits until it is ready; `files` is the most files that it may have open. */
-  static async start(binary, { files } = {}) {
+  /** Starts one and waits until it is ready; `files` is the most files that it may have open, `env` are settings. */
+  static async start(binary, { files, env } = {}) {
     const server = new Server();
     server.port = await freePort();
     server.folder = mkdtempSync(join(tmpdir(), 'stockroom-attack-'));
@@ -23,7 +23,7 @@ export class Server {
     const serve = ['serve', '--data-dir', join(server.folder, 'data'), '--listen-addr', `127.0.0.1:${server.port}`];
     server.process = spawn('prlimit', [...limits, binary, ...serve], {
       cwd: server.folder,
-      env: { PATH: process.env.PATH, HOME: server.folder, LOG: 'warn' },
+      env: { PATH: process.env.PATH, HOME: server.folder, LOG: 'warn', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     // prlimit becomes the server, so this is the server's own.

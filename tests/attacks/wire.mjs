@@ -17,8 +17,8 @@ export const head = (headers) =>
     .join('\r\n')
     .concat('\r\n\r\n');
 
-/** Sends one body; status 0 is a connection that broke. */
-export function post(port, agent, body, headers = {}, again = true) {
+/** Sends one body; status 0 is a connection that broke. `options` are those of Node.js. */
+export function post(port, agent, body, headers = {}, again = true, options = {}) {
   const started = performance.now();
   return new Promise((resolve) => {
     const done = (status, text) => {
@@ -40,6 +40,7 @@ export function post(port, agent, body, headers = {}, again = true) {
         method: 'POST',
         agent,
         headers: { ...HEADERS, 'content-length': Buffer.byteLength(body), ...headers },
+        ...options,
       },
       (response) => {
         let text = '';

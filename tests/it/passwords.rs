@@ -125,8 +125,8 @@ async fn a_link_sets_another_password_once_and_ends_all_sessions() {
     let requested = json!({ "requestPasswordReset": { "accepted": true, "errors": [] } });
     assert_eq!(anonymous.data(REQUEST_RESET, json!({ "email": email })).await, requested);
     assert_eq!(anonymous.data(REQUEST_RESET, json!({ "email": email.to_uppercase() })).await, requested);
-    let mut sent = links(&server, &email, "reset-password", 2).await;
-    let (latest, older) = (sent.pop().unwrap(), sent.pop().unwrap());
+    let mut mailed = links(&server, &email, "reset-password", 2).await;
+    let (latest, older) = (mailed.pop().unwrap(), mailed.pop().unwrap());
     assert_ne!(latest, older);
     // The database does not have what the link proves.
     let database = server.database.connect().await;

@@ -270,8 +270,8 @@ async fn of_a_session_that_was_revoked_while_it_was_refreshed_nothing_is_left() 
             refresh(&client, &its_token).await
         });
         barrier.wait().await;
-        let revoker = servers[2].anonymous().with_token(&owner.tokens.access);
-        let revoked = revoker.data(REVOKE, json!({ "id": id })).await;
+        let owning = servers[2].anonymous().with_token(&owner.tokens.access);
+        let revoked = owning.data(REVOKE, json!({ "id": id })).await;
         assert_eq!(revoked["revokeSession"], json!({ "revoked": 1, "errors": [] }));
         // From here on nothing of the session is good for anything.
         let refreshed = refreshing.await.unwrap();

@@ -139,7 +139,7 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared
             shared.note();
             let is_silent = shared.rule.lock().unwrap().as_ref().is_some_and(|rule| rule.fault == Fault::Silence);
             return if is_silent {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
         }
         if to.write_all(&buffer[..length]).await.is_err() {
