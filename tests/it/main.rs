@@ -35,6 +35,7 @@ mod oracle;
 mod paging;
 mod passwords;
 mod permissions;
+mod plans;
 mod processes;
 mod protocol;
 mod schema;

@@ -1,0 +1,4 @@
+DROP INDEX products_category_id_price_idx;
+DROP INDEX products_category_id_name_key_id_idx;
+DROP INDEX products_rating_desc_id_idx;
+DROP INDEX products_rating_id_idx;
