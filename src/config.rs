@@ -62,7 +62,7 @@ pub struct Settings {
     #[arg(long, env, global = true, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub cache_memory_mib: u64,
     /// Most memory for whole responses that anybody may get, in MiB; 0 keeps none
-    #[arg(long, env, global = true, default_value_t = 32, value_parser = clap::value_parser!(u64).range(..=65_536))]
+    #[arg(long, env, global = true, default_value_t = 16, value_parser = clap::value_parser!(u64).range(..=65_536))]
     pub response_memory_mib: u64,
     /// `strict`: no answer is older than its request; `bounded:100ms`: none is older than that
     #[arg(long, env, global = true, default_value = "strict")]

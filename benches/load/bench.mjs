@@ -136,7 +136,7 @@ async function load(target, lines, time) {
   writeFileSync(file, lines.join('\n'));
   const url = `http://127.0.0.1:${target.port}`;
   const before = target.cpu();
-  const wrk = ['-t1', `-c${CONNECTIONS}`, `-d${time}`, '-s', replay, url, '--', file];
+  const wrk = ['-t1', '--timeout', '30s', `-c${CONNECTIONS}`, `-d${time}`, '-s', replay, url, '--', file];
   const { stdout } = await run('wrk', wrk, { maxBuffer: 1 << 20 });
   const told = JSON.parse(stdout.trim().split('\n').at(-1));
   if (told.failed > 0) throw new Error(`${target.name}: ${told.failed} requests failed`);
@@ -155,7 +155,7 @@ async function main() {
   const secret = readFileSync(join(data, 'postgres.password'), 'utf8').trim();
   const port = readFileSync(join(data, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[3].trim();
   const url = `postgres://stockroom:${secret}@127.0.0.1:${port}/stockroom?sslmode=disable`;
-  await run(stockroom, ['seed', '--products', String(products), '--data-dir', data], { cwd: folder });
+  await run(stockroom, ['seed', '--products', String(products), '--statement-timeout', '1m', '--data-dir', data], { cwd: folder });
   await run('psql', [url, '-q', '-c', 'VACUUM ANALYZE', '-c', 'ALTER DATABASE stockroom SET synchronous_commit = off']);
 
   const key = join(folder, 'key.pem');
@@ -199,6 +199,7 @@ async function main() {
       p99: median(found[it].map((one) => one.p99)),
     }]));
     results[name].limit = limit;
+    process.stderr.write(` ${name} `);
   }
   process.stderr.write('\n');
 

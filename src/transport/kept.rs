@@ -23,9 +23,9 @@ use crate::domain::changes::Dependencies;
 use crate::domain::reads::{Moment, Reads};
 
 /// Memory for bodies whose meaning is known, in bytes.
-const MAX_BODIES: u64 = 8 * 1024 * 1024;
+const MAX_BODIES: u64 = 4 * 1024 * 1024;
 /// Memory that an entry takes beside its bytes, about.
-const OVERHEAD: usize = 512;
+const OVERHEAD: usize = 1024;
 /// The same for each part of a list that it depends on.
 const INTEREST: usize = 2 * 1024;
 

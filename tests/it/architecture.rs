@@ -110,6 +110,7 @@ fn the_top_level_has_what_convention_expects_and_no_more() {
         "benches",
         "deploy",
         "diesel.toml",
+        "docs",
         "fuzz",
         "migrations",
         "schema.graphql",
