@@ -85,7 +85,8 @@ impl TestServer {
         let db = Database::new(&settings, &url, &url).unwrap();
         let infra = Infra::new(&settings, db, Arc::clone(&keys), Some(outbox.clone()));
         let core = Core::new(&settings, infra.unwrap());
-        Revocations::follow(&core).await.unwrap();
+        // A machine with much to do may be too slow at first.
+        eventually("revocations are read", async || Revocations::follow(&core).await.is_ok()).await;
         let (stop, stopped) = watch::channel(false);
         let connections = settings.max_connections;
         let schemas = Schemas::new(|| build(graphql::builder().data(ServiceInfo::new(&settings))));
