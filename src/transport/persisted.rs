@@ -203,11 +203,10 @@ fn read(path: &Path) -> anyhow::Result<HashMap<String, Arc<str>>> {
 
 /// The documents of a JSON object, by its keys.
 fn listed(json: &[u8]) -> anyhow::Result<impl Iterator<Item = (String, Arc<str>)>> {
-    let listed: HashMap<String, String> = serde_json::from_slice(json)
-        .context("use a JSON object from ids to documents, as code generators write it")?;
-    let named = |(id, document): (String, String)| {
-        (id.strip_prefix("sha256:").unwrap_or(&id).to_owned(), Arc::from(document))
-    };
+    let listed: HashMap<String, String> =
+        serde_json::from_slice(json).context("use a JSON object from ids to documents, as code generators write it")?;
+    let named =
+        |(id, document): (String, String)| (id.strip_prefix("sha256:").unwrap_or(&id).to_owned(), Arc::from(document));
     Ok(listed.into_iter().map(named))
 }
 

@@ -281,7 +281,8 @@ async fn files_of_the_pages_come_in_the_smallest_form_that_is_taken_and_may_be_k
         assert_eq!(headers.get("content-encoding").map(|value| value.to_str().unwrap()), encoding, "{accepts}");
         assert_eq!(headers["content-type"], "text/javascript; charset=utf-8");
         assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
-        let varies = |value: &reqwest::header::HeaderValue| value.to_str().unwrap().eq_ignore_ascii_case("accept-encoding");
+        let varies =
+            |value: &reqwest::header::HeaderValue| value.to_str().unwrap().eq_ignore_ascii_case("accept-encoding");
         assert!(headers.get_all("vary").iter().any(varies), "{headers:?}");
         sizes.push(response.bytes().await.unwrap().len());
     }
