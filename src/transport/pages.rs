@@ -109,10 +109,10 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
 
 /// A file of the build, in the smallest form that there is of it and that the client takes.
 fn built(path: &str, headers: &HeaderMap) -> Option<Response> {
-    let taken = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let taken: Vec<_> = taken.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let accepted: Vec<_> = accepted.flat_map(|value| value.split(',')).map(str::trim).collect();
     let takes = |encoding: &str| {
-        taken.iter().any(|one| {
+        accepted.iter().any(|one| {
             let (name, quality) = one.split_once(';').unwrap_or((one, ""));
             let refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty());
             name.trim().eq_ignore_ascii_case(encoding) && !refused
