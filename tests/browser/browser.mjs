@@ -11,8 +11,8 @@ import { check, finish, parameters } from '../clients/check.mjs';
 export { check };
 
 /** For all that a browser does, on a machine that has other things to do. */
-const PATIENCE_SECONDS = 120;
-const PROGRAM_SECONDS = 600;
+const PATIENCE_SECONDS = 300;
+const PROGRAM_SECONDS = 1200;
 
 const PROGRAM =
   process.env.CHROMIUM ??
@@ -69,7 +69,7 @@ class Story {
       reducedMotion: 'reduce',
       permissions: [],
     });
-    context.setDefaultTimeout(40_000);
+    context.setDefaultTimeout(90_000);
     await context.route(
       (url) => url.origin !== this.origin && url.protocol.startsWith('http'),
       (route) => {

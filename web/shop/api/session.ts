@@ -24,6 +24,10 @@ function become(next: Session): void {
   listeners.forEach((listener) => listener());
 }
 
+/** Whose tokens come: the page shows them once it has the tokens. */
+let arriving: Session['user'];
+let leaving = false;
+
 /** Asks for new tokens beside the cache. */
 const plain = new Client({ url: '/graphql', exchanges: [documents, fetchExchange], preferGetMethod: false });
 
@@ -47,10 +51,6 @@ export const credentials = new Credentials(renew, (tokens) => {
     become({ user: null, ended: Boolean(session.user) && !leaving });
   }
 });
-
-/** Whose tokens come: the page shows them once it has the tokens. */
-let arriving: Session['user'];
-let leaving = false;
 
 /** Takes up the session that this tab had before it was loaded anew. */
 export async function resume(): Promise<void> {
