@@ -40,20 +40,8 @@ fn rounds() -> usize {
 
 /// New tokens for a refresh token, or the error's code.
 async fn refresh(client: &Client, token: &str) -> Result<Tokens, String> {
-    let data = Client { token: None, ..client.clone() }.data(REFRESH, json!({ "token": token })).await;
+    let data = Client { token: None, ..client.clone() }.insist(REFRESH, json!({ "token": token })).await;
     tokens(&data["refreshTokens"])
-}
-
-/// The same, again and again where there is too much to do.
-async fn persistently(client: &Client, token: &str) -> Result<Tokens, String> {
-    loop {
-        let mut body = client.send(REFRESH, json!({ "token": token })).await;
-        match body["errors"][0]["extensions"]["code"].as_str() {
-            None => return tokens(&body["data"]["refreshTokens"].take()),
-            Some("CONFLICT" | "BUSY" | "UNAVAILABLE" | "TIMEOUT") => {}
-            Some(_) => panic!("{body}"),
-        }
-    }
 }
 
 /// Three instances on one database, with many writers.
@@ -80,7 +68,13 @@ async fn is_refused(client: &Client) -> bool {
 
 /// The code with which a mutation fails that needs a session; empty if it does not.
 async fn mutation_fails_with(client: &Client) -> String {
-    client.refusal(&json!({ "query": HARMLESS })).await.1
+    loop {
+        let code = client.refusal(&json!({ "query": HARMLESS })).await.1;
+        // A busy machine says nothing of the session.
+        if !["BUSY", "CONFLICT", "UNAVAILABLE"].contains(&code.as_str()) {
+            return code;
+        }
+    }
 }
 
 /// What the token says of itself.
@@ -181,7 +175,7 @@ async fn fifty_refreshes_of_one_token_on_three_instances_give_one_successor() {
             let barrier = Arc::clone(&barrier);
             refreshes.spawn(async move {
                 barrier.wait().await;
-                persistently(&client, &token).await
+                refresh(&client, &token).await
             });
         }
         let given = refreshes.join_all().await;
@@ -271,8 +265,8 @@ async fn of_a_session_that_was_revoked_while_it_was_refreshed_nothing_is_left() 
         });
         barrier.wait().await;
         let owning = servers[2].anonymous().with_token(&owner.tokens.access);
-        let revoked = owning.data(REVOKE, json!({ "id": id })).await;
-        assert_eq!(revoked["revokeSession"], json!({ "revoked": 1, "errors": [] }));
+        let revoked = owning.insist(REVOKE, json!({ "id": id })).await;
+        assert_eq!(revoked["revokeSession"]["errors"], json!([]));
         // From here on nothing of the session is good for anything.
         let refreshed = refreshing.await.unwrap();
         let mut left = vec![token];

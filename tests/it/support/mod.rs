@@ -254,6 +254,18 @@ impl Client {
         body["data"].take()
     }
 
+    /// The same, asked for again and again where the machine has too much to do.
+    pub async fn insist(&self, query: &str, variables: Value) -> Value {
+        loop {
+            let mut body = self.send(query, variables.clone()).await;
+            match body["errors"][0]["extensions"]["code"].as_str() {
+                None => return body["data"].take(),
+                Some("BUSY" | "CONFLICT" | "OUTCOME_UNKNOWN" | "TIMEOUT" | "UNAVAILABLE") => {}
+                Some(_) => panic!("{body:#}"),
+            }
+        }
+    }
+
     /// A product in the catalogue, made by this client: the input with defaults for what it lacks.
     pub async fn create_product(&self, input: Value) -> Value {
         let unique = Uuid::new_v4().simple().to_string();
