@@ -121,7 +121,7 @@ impl TestServer {
     pub async fn registers(&self) -> Account {
         let email = format!("{}@stockroom.test", Uuid::new_v4().simple());
         let input = json!({ "email": email, "password": PASSWORD });
-        let data = self.anonymous().data(REGISTER, json!({ "input": input })).await;
+        let data = self.anonymous().insist(REGISTER, json!({ "input": input })).await;
         let Ok(tokens) = tokens(&data["register"]) else { panic!("{data}") };
         Account { email, client: self.anonymous().with_token(&tokens.access), tokens }
     }
@@ -201,7 +201,7 @@ impl Client {
 
     /// Signs in, or the error's code.
     pub async fn logs_in(&self, email: &str, password: &str) -> Result<Tokens, String> {
-        let data = self.data(LOGIN, json!({ "email": email, "password": password })).await;
+        let data = self.insist(LOGIN, json!({ "email": email, "password": password })).await;
         tokens(&data["login"])
     }
 
