@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*' -not -name introspection.json) \
 	$(addprefix web/,package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients attack timing races oracle bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients browser attack timing races oracle bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -58,6 +58,11 @@ fuzz:
 ## The clients that the tests run the server with, and what drives a browser
 clients: tests/clients/node_modules/.package-lock.json tests/browser/node_modules/.package-lock.json
 
+## The pages in a real browser, as customers and the staff use them
+browser: build clients
+	@sh .ci/setup node chromium
+	node tests/browser/run.mjs $(BINARY) $(ARGS)
+
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -85,7 +90,7 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres redis node chromium
+	@sh .ci/setup postgres redis node
 
 setup-bench:
 	@sh .ci/setup postgres node wrk

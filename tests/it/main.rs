@@ -16,7 +16,6 @@ mod api_keys;
 mod architecture;
 mod audit;
 mod bad_input;
-mod browser;
 mod cache;
 mod caching;
 mod catalog;
