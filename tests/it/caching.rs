@@ -329,7 +329,7 @@ async fn who_asks_again_is_told_the_same_by_the_short_way_until_it_changes() {
         let signed_in = json!({ "query": document });
         assert_eq!(staff.refusal(&signed_in).await, (200, String::new()));
         let reported = told(&[("graphql-cost", "report")], &body).await.2;
-        assert!(reported.contains("\"extensions\":{\"cost\":{"), "{reported}");
+        assert!(reported.contains("\"extensions\":{\"cache\":\"HIT\",\"cost\":{"), "{reported}");
         let packed = server.anonymous().http.post(server.anonymous().url).header("accept-encoding", "gzip");
         let packed = packed.header("content-type", "application/json").body(body.clone()).send().await.unwrap();
         assert_eq!(packed.headers().contains_key("content-encoding"), document.contains("description"));
