@@ -333,7 +333,10 @@ fn keep(folder: &Path, message: &Message) -> anyhow::Result<()> {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number:04}-{}.eml", Utc::now().format("%Y-%m-%dT%H-%M-%S%.6fZ"), words.join("-"));
     std::fs::create_dir_all(folder)?;
-    write_secret(&folder.join(name), &String::from_utf8(message.formatted())?)
+    // Whoever looks into the folder finds whole mails.
+    let unfinished = folder.join(format!("{name}.part"));
+    write_secret(&unfinished, &String::from_utf8(message.formatted())?)?;
+    Ok(std::fs::rename(unfinished, folder.join(name))?)
 }
 
 /// An SMTP server by its URL: `smtps` is TLS from the start; `smtp` is STARTTLS or nothing, but on this host and where
