@@ -92,6 +92,7 @@ class Story {
 export async function assertAccessible(page, name) {
   const size = page.viewportSize();
   const found = [];
+  await page.getByRole('heading', { level: 1, includeHidden: true }).first().waitFor();
   for (const colorScheme of ['light', 'dark']) {
     for (const viewport of [DESKTOP.viewport, PHONE.viewport]) {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });

@@ -41,7 +41,7 @@ await story('customer.mjs URL STAFF_EMAIL STAFF_PASSWORD OUTBOX', 4, 15, async (
     await main.getByText(`${COUNT / 3} products`).waitFor();
     assert.ok((await cards.allTextContents()).every((text) => text.includes('Lamp')));
     await search.fill('CHA-007');
-    await main.getByText('1 product', { exact: true }).waitFor();
+    await cards.first().getByText('Nord Oak Dining Chair 7', { exact: true }).waitFor();
     await search.fill('nothing like this at all');
     await main.getByRole('heading', { name: 'Nothing on the shelves matches' }).waitFor();
     await assertAccessible(page, 'nothing found');

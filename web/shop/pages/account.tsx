@@ -1,7 +1,6 @@
 import './account.css';
 
 import { type FormEvent, useState } from 'react';
-import { Form } from 'react-aria-components';
 import { useClient, useQuery } from 'urql';
 
 import { enter, know, leave, useSession } from '../api/session';
@@ -18,6 +17,7 @@ import {
 } from '../gql/graphql';
 import { Button } from '../ui/button';
 import { Choose, Field, Tick } from '../ui/fields';
+import { Form } from '../ui/form';
 import { ago, day } from '../ui/format';
 import { Sheet } from '../ui/overlay';
 import { Complaints, Page } from '../ui/page';
@@ -189,7 +189,7 @@ function Password() {
   return (
     <section className="part" aria-labelledby="password">
       <h2 id="password">Password</h2>
-      <Form className="form" validationErrors={problems.fields} onSubmit={(event) => void submit(event)}>
+      <Form problems={problems.fields} onSubmit={(event) => void submit(event)}>
         <Complaints of={problems.rest} />
         <Field label="Password until now" name="currentPassword" type="password" autoComplete="current-password" isRequired />
         <Field label="New password" name="newPassword" type="password" autoComplete="new-password" isRequired help="At least 8 characters." />
@@ -286,7 +286,7 @@ function Keys({ keys }: { keys: Me['apiKeys'] | undefined }) {
             </Button>
           </div>
         ) : (
-          <Form className="form" validationErrors={problems.fields} onSubmit={(event) => void submit(event)}>
+          <Form problems={problems.fields} onSubmit={(event) => void submit(event)}>
             <Complaints of={problems.rest} />
             <Field label="What it is for" name="name" isRequired placeholder="The till in the front" />
             <fieldset className="choices">

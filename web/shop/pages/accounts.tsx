@@ -1,5 +1,4 @@
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from 'react';
-import { Form } from 'react-aria-components';
 import { type OperationResult, useClient } from 'urql';
 import { Link, Redirect, useLocation, useSearchParams } from 'wouter';
 
@@ -15,6 +14,7 @@ import {
 } from '../gql/graphql';
 import { Button } from '../ui/button';
 import { Field } from '../ui/fields';
+import { Form } from '../ui/form';
 import { Complaints, Page } from '../ui/page';
 import { none, type Problems, refused, sorted } from '../ui/problems';
 
@@ -71,7 +71,7 @@ function Entry<Data>({ send, answer, fields, action, children }: {
     }
   };
   return (
-    <Form className="form" validationErrors={problems.fields} onSubmit={(event) => void submit(event)}>
+    <Form problems={problems.fields} onSubmit={(event) => void submit(event)}>
       <Complaints of={problems.rest} />
       {children}
       <Button look="primary" type="submit" isPending={isSending}>
@@ -174,7 +174,7 @@ export function ForgotPassword() {
   return (
     <Desk title="A new password" drawing="fountain pen">
       <p>Tell us your address, and we send you a link that sets a new password.</p>
-      <Form className="form" validationErrors={problems.fields} onSubmit={(event) => void submit(event)}>
+      <Form problems={problems.fields} onSubmit={(event) => void submit(event)}>
         <Complaints of={problems.rest} />
         <Field label="E-mail address" name="email" type="email" autoComplete="username" isRequired />
         <Button look="primary" type="submit" isPending={isSending}>

@@ -1,5 +1,5 @@
 import { type ReactNode, useRef, useState } from 'react';
-import { DialogTrigger, Dialog, Input, Label, Popover, TextField, ToggleButton, ToggleButtonGroup } from 'react-aria-components';
+import { DialogTrigger, Input, Label, Popover, TextField, ToggleButton, ToggleButtonGroup } from 'react-aria-components';
 import { useQuery } from 'urql';
 import { Link, useSearchParams } from 'wouter';
 
@@ -155,10 +155,8 @@ function Filters({ wishes, change }: { wishes: Wishes; change: Change }) {
             {wishes.colours.length > 0 ? wishes.colours.join(', ') : 'Colour'}
             <Icon name="down" />
           </Button>
-          <Popover className="popover popover-roomy" placement="bottom start">
-            <Dialog aria-label="Colour">
-              <Swatches wishes={wishes} change={change} />
-            </Dialog>
+          <Popover className="popover popover-roomy" placement="bottom start" aria-label="Colour">
+            <Swatches wishes={wishes} change={change} />
           </Popover>
         </DialogTrigger>
         <DialogTrigger>
@@ -166,10 +164,8 @@ function Filters({ wishes, change }: { wishes: Wishes; change: Change }) {
             {priceWords(wishes)}
             <Icon name="down" />
           </Button>
-          <Popover className="popover popover-roomy" placement="bottom start">
-            <Dialog aria-label="Price">
-              <PriceRange wishes={wishes} change={change} />
-            </Dialog>
+          <Popover className="popover popover-roomy" placement="bottom start" aria-label="Price">
+            <PriceRange wishes={wishes} change={change} />
           </Popover>
         </DialogTrigger>
       </div>
@@ -320,6 +316,7 @@ function Goods({ variables, page, pause, clear }: GoodsProps) {
   }
   return (
     <>
+      <h2 className="unseen">Products</h2>
       <p className="found" role="status">
         {count(total, 'product')}
       </p>

@@ -5,7 +5,6 @@ import {
   Button as AriaButton,
   Cell,
   Column,
-  Form,
   Input,
   Menu,
   MenuItem,
@@ -34,6 +33,7 @@ import { Price, usePulse } from '../pages/card';
 import { Pages } from '../pages/pages';
 import { Button } from '../ui/button';
 import { Choose, Field } from '../ui/fields';
+import { Form } from '../ui/form';
 import { ago, count, money } from '../ui/format';
 import { Icon } from '../ui/icons';
 import { Sheet } from '../ui/overlay';
@@ -296,8 +296,7 @@ function Adjust({ product, isOpen, onClose }: { product: Item; isOpen: boolean; 
   return (
     <Sheet title="Adjust the stock" isOpen={isOpen} onClose={close}>
       <Form
-        className="form"
-        validationErrors={problem === undefined ? {} : { delta: problem }}
+        problems={problem === undefined ? {} : { delta: problem }}
         onSubmit={(event) => {
           event.preventDefault();
           void send();

@@ -1,7 +1,6 @@
 import './staff.css';
 
 import { type FormEvent, useState } from 'react';
-import { Form } from 'react-aria-components';
 import { useClient, useQuery } from 'urql';
 import { Link } from 'wouter';
 
@@ -15,6 +14,7 @@ import {
 } from '../gql/graphql';
 import { Button } from '../ui/button';
 import { Choose, Field } from '../ui/fields';
+import { Form } from '../ui/form';
 import { Sheet } from '../ui/overlay';
 import { Complaints, Page } from '../ui/page';
 import { none, type Problems, refused, sorted } from '../ui/problems';
@@ -133,7 +133,7 @@ function Edit({ draft, parents, onClose }: { draft: Draft; parents: readonly Ais
   };
   return (
     <Sheet title={category ? category.name : 'A new category'} isOpen onClose={onClose}>
-      <Form className="form" validationErrors={problems.fields} onSubmit={(event) => void submit(event)}>
+      <Form problems={problems.fields} onSubmit={(event) => void submit(event)}>
         <Complaints of={problems.rest} />
         <Field label="Name" name="name" defaultValue={category?.name ?? ''} isRequired autoFocus />
         <Field label="Name in the address" name="slug" defaultValue={category?.slug ?? ''} placeholder="made from the name" />

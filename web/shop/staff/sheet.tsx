@@ -1,7 +1,7 @@
 import './staff.css';
 
 import { type FormEvent, useRef, useState } from 'react';
-import { Form, Radio, RadioGroup } from 'react-aria-components';
+import { Radio, RadioGroup } from 'react-aria-components';
 import { useClient, useQuery } from 'urql';
 import { Link, useLocation } from 'wouter';
 
@@ -17,6 +17,7 @@ import {
 import { CURRENCIES } from '../pages/shelf';
 import { Button } from '../ui/button';
 import { Choose, Field } from '../ui/fields';
+import { Form } from '../ui/form';
 import { Sheet as Overlay } from '../ui/overlay';
 import { Complaints, Page } from '../ui/page';
 import { none, type Problems, refused, sorted } from '../ui/problems';
@@ -170,7 +171,7 @@ function Editor({ product }: { product?: SheetFragment }) {
           </p>
         )}
       </div>
-      <Form className="form editor-form" validationErrors={problems.fields} onSubmit={submit}>
+      <Form className="editor-form" problems={problems.fields} onSubmit={submit}>
         <Complaints of={problems.rest} />
         <fieldset>
           <legend>What it is</legend>

@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react';
+import { type ReactNode, use } from 'react';
 import {
   Button as AriaButton,
   Checkbox as AriaCheckbox,
@@ -16,6 +16,7 @@ import {
   type TextFieldProps,
 } from 'react-aria-components';
 
+import { FieldProblems } from './form';
 import { Icon } from './icons';
 
 interface FieldProps extends Omit<TextFieldProps, 'className' | 'children'> {
@@ -29,8 +30,9 @@ interface FieldProps extends Omit<TextFieldProps, 'className' | 'children'> {
 
 /** A text with its label, its help, and what is wrong with it. */
 export function Field({ label, help, lines, className = '', placeholder, inputMode, ...props }: FieldProps) {
+  const problem = use(FieldProblems)[props.name ?? ''];
   return (
-    <TextField {...props} className={`field ${className}`}>
+    <TextField {...props} className={`field ${className}`} isInvalid={problem !== undefined}>
       <Label>{label}</Label>
       {lines === undefined ? (
         <Input className="input" placeholder={placeholder} inputMode={inputMode} />
@@ -42,7 +44,7 @@ export function Field({ label, help, lines, className = '', placeholder, inputMo
           {help}
         </Text>
       )}
-      <FieldError className="problem" />
+      <FieldError className="problem">{problem}</FieldError>
     </TextField>
   );
 }
@@ -65,9 +67,11 @@ interface ChooseProps {
 
 /** One of a few. */
 export function Choose({ label, choices, value, onChange, name, className = '', hideLabel = false }: ChooseProps) {
+  const problem = use(FieldProblems)[name ?? ''];
   return (
     <AriaSelect
       className={`field ${className}`}
+      isInvalid={problem !== undefined}
       name={name}
       value={value}
       onChange={(key) => onChange(String(key))}
@@ -78,7 +82,7 @@ export function Choose({ label, choices, value, onChange, name, className = '', 
         <SelectValue />
         <Icon name="down" />
       </AriaButton>
-      <FieldError className="problem" />
+      <FieldError className="problem">{problem}</FieldError>
       <Popover className="popover" offset={6}>
         <ListBox className="listbox" items={choices}>
           {(choice) => (
