@@ -82,7 +82,7 @@ export function App() {
                 </Route>
                 <Route>
                   <Page title="Not here">
-                    <Empty title="There is nothing at this address">
+                    <Empty isPage title="There is nothing at this address">
                       <a href="/">To the shop</a>
                     </Empty>
                   </Page>
@@ -109,7 +109,7 @@ function SignedIn({ staff = false, children }: { staff?: boolean; children: Reac
   if (staff && !isStaff(user)) {
     return (
       <Page title="For the staff">
-        <Empty title="This part is for the staff" drawing="standing desk">
+        <Empty isPage title="This part is for the staff" drawing="standing desk">
           <p>You are signed in as {user.email}. Sign in with a staff account to keep the catalogue.</p>
         </Empty>
       </Page>

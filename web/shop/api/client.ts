@@ -35,6 +35,9 @@ export function useLiveness(): boolean {
 
 function socket(): SocketClient {
   return createClient({
+    // Whoever is signed in is told at once when that ends, on whatever page they are.
+    lazy: credentials.current === null,
+    onNonLazyError: () => live(false),
     url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql`,
     connectionParams: async () => {
       const token = await credentials.accessToken().catch(() => null);

@@ -33,7 +33,7 @@ export default function Account() {
   return (
     <Page title="Account" className="account">
       {error && !me ? (
-        <Failure error={error} retry={() => again({ requestPolicy: 'network-only' })} />
+        <Failure isPage error={error} retry={() => again({ requestPolicy: 'network-only' })} />
       ) : (
         <>
           <Identity me={me} />

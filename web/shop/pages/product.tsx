@@ -17,14 +17,14 @@ export function ProductPage({ slug }: { slug: string }) {
   if (error && !product) {
     return (
       <Page title="Product">
-        <Failure error={error} retry={() => again({ requestPolicy: 'network-only' })} />
+        <Failure isPage error={error} retry={() => again({ requestPolicy: 'network-only' })} />
       </Page>
     );
   }
   if (data && !product) {
     return (
       <Page title="Gone">
-        <Empty title="This is not in the stockroom any more">
+        <Empty isPage title="This is not in the stockroom any more">
           <Link className="button button-primary" href="/">
             See what is
           </Link>

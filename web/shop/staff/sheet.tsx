@@ -34,14 +34,14 @@ function Existing({ id }: { id: string }) {
   if (error && !data?.product) {
     return (
       <Page title="Product">
-        <Failure error={error} retry={() => again({ requestPolicy: 'network-only' })} />
+        <Failure isPage error={error} retry={() => again({ requestPolicy: 'network-only' })} />
       </Page>
     );
   }
   if (data && !data.product) {
     return (
       <Page title="Gone">
-        <Empty title="Someone took this product out of the catalogue">
+        <Empty isPage title="Someone took this product out of the catalogue">
           <Link href="/staff">To the catalogue</Link>
         </Empty>
       </Page>

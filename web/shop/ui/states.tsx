@@ -7,16 +7,19 @@ import { Button } from './button';
 
 interface StateProps {
   title: string;
+  /** There is nothing else on the page. */
+  isPage?: boolean;
   children?: ReactNode;
   drawing?: string;
 }
 
 /** There is nothing to show, and this is why. */
-export function Empty({ title, children, drawing = 'parcel' }: StateProps) {
+export function Empty({ title, isPage = false, children, drawing = 'parcel' }: StateProps) {
+  const Heading = isPage ? 'h1' : 'h2';
   return (
     <div className="state">
       <Drawing of={drawing} />
-      <h2>{title}</h2>
+      <Heading>{title}</Heading>
       {children}
     </div>
   );
@@ -36,7 +39,8 @@ export function explain(error: CombinedError): string {
 }
 
 /** A read failed. It is tried again as soon as the server is back. */
-export function Failure({ error, retry }: { error: CombinedError; retry: () => void }) {
+export function Failure({ error, retry, isPage = false }: { error: CombinedError; retry: () => void; isPage?: boolean }) {
+  const Heading = isPage ? 'h1' : 'h2';
   const isLive = useLiveness();
   const wasLive = useRef(isLive);
   useEffect(() => {
@@ -48,7 +52,7 @@ export function Failure({ error, retry }: { error: CombinedError; retry: () => v
   return (
     <div className="state" role="alert">
       <Drawing of="folding table" />
-      <h2>This did not load</h2>
+      <Heading>This did not load</Heading>
       <p>{explain(error)}</p>
       <Button look="primary" onPress={retry}>
         Try again
