@@ -129,6 +129,9 @@ pub struct Settings {
     /// The same, for one address
     #[arg(long, env, global = true, default_value = "100/5m")]
     pub login_address_limit: RateLimit,
+    /// Mails with links that anybody may ask for, to one account
+    #[arg(long, env, global = true, default_value = "5/1h")]
+    pub mail_limit: RateLimit,
     /// Proxies whose `X-Forwarded-For` is believed: addresses or networks, with commas between
     #[arg(long, env, global = true, value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,

@@ -259,6 +259,19 @@ pub fn refusal(code: &str, message: &str, request_id: Option<&str>) -> Value {
     json!({ "errors": [{ "message": cut(message), "extensions": extensions }] })
 }
 
+/// Whether nothing was done, for want of room alone.
+pub fn is_shed(response: &Response) -> bool {
+    let is_busy = |error: &ServerError| {
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+        code == Some(&async_graphql::Value::from("BUSY"))
+    };
+    let nothing = match &response.data {
+        async_graphql::Value::Object(fields) => fields.values().all(|value| *value == async_graphql::Value::Null),
+        data => *data == async_graphql::Value::Null,
+    };
+    nothing && !response.errors.is_empty() && response.errors.iter().all(is_busy)
+}
+
 /// The body of a response; a request that was not executed has no `data`, not even null.
 pub fn response_body(
     response: &Response,

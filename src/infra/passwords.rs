@@ -1,26 +1,34 @@
-//! Passwords by Argon2id, off the async threads: a bounded number at once, a bounded number in the queue.
+//! Passwords by Argon2id, on threads of their own: as many as may run at once, with a bounded queue before them.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use anyhow::anyhow;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::config::Settings;
 use crate::infra::metrics::Metrics;
 
 /// Memory in KiB, passes and lanes: OWASP's first choice for Argon2id.
 const PARAMS: (u32, u32, u32) = (19 * 1024, 2, 1);
+/// How much the hashing threads yield to the others, of 19: whoever signs in takes no time from those who read.
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Hashes and verifies passwords.
 pub struct Passwords {
     argon2: Argon2<'static>,
-    running: Arc<Semaphore>,
-    /// Running or waiting: beyond this, callers are turned away.
-    admitted: Arc<Semaphore>,
+    /// To the hashing threads, which end with it.
+    queue: Sender<Job>,
+    /// Of those whose hash runs or waits: beyond this, callers are turned away.
+    places: Arc<Semaphore>,
     /// Verified in place of an unknown user's, so that both cost the same.
     decoy: String,
     metrics: Arc<Metrics>,
@@ -43,14 +51,15 @@ impl Passwords {
         let mut nobodys = [0; 32];
         aws_lc_rs::rand::fill(&mut nobodys).map_err(|_| anyhow!("no random numbers"))?;
         let decoy = hash(&argon2, &nobodys)?;
+        let (queue, jobs) = channel();
+        let jobs = Arc::new(Mutex::new(jobs));
         let at_once = settings.password_hashes();
-        Ok(Self {
-            argon2,
-            running: Arc::new(Semaphore::new(at_once)),
-            admitted: Arc::new(Semaphore::new(at_once + settings.password_queue as usize)),
-            decoy,
-            metrics,
-        })
+        for _ in 0..at_once {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new().name("passwords".to_owned()).spawn(move || work(&jobs))?;
+        }
+        let places = Arc::new(Semaphore::new(at_once + settings.password_queue as usize));
+        Ok(Self { argon2, queue, places, decoy, metrics })
     }
 
     /// The password's hash in PHC form.
@@ -95,16 +104,39 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
-        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(anyhow::Error::from)?;
-        let metrics = Arc::clone(&self.metrics);
-        // The permits move into the blocking task: a caller who goes away does not free what still runs.
-        let done = tokio::task::spawn_blocking(move || {
-            let _held = (admitted, turn);
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+        let place = Arc::new(place);
+        let (waiting, metrics) = (Arc::downgrade(&place), Arc::clone(&self.metrics));
+        let (done, outcome) = oneshot::channel();
+        let job = move || {
+            // Nothing is hashed for a caller who went away while they waited; one who goes away now leaves their place to it.
+            let Some(_place) = waiting.upgrade() else { return };
             let _counted = Running::begin(&metrics);
-            work()
-        });
-        Ok(done.await.map_err(anyhow::Error::from)??)
+            let _ = done.send(work());
+        };
+        self.queue.send(Box::new(job)).map_err(|_| anyhow!("nobody hashes"))?;
+        let outcome = outcome.await;
+        drop(place);
+        Ok(outcome.map_err(anyhow::Error::from)??)
+    }
+
+    /// Whether another password may wait to be looked at.
+    ///
+    /// # Errors
+    /// When there is no room: better said before anything is read for whoever asks.
+    pub fn room(&self) -> Result<(), PasswordError> {
+        if self.places.available_permits() == 0 { Err(PasswordError::Busy) } else { Ok(()) }
+    }
+}
+
+/// What a hashing thread does: one job after another. One that panics answers nobody, and the next is done all the same.
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    // Where the system has no priorities of threads, all are alike.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 

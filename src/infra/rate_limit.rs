@@ -69,6 +69,8 @@ pub struct Budgets {
     pub logins: Budget,
     /// The same for each address.
     pub login_addresses: Budget,
+    /// Mails that anybody may ask for, to each account.
+    pub mails: Budget,
 }
 
 impl Budgets {
@@ -77,6 +79,7 @@ impl Budgets {
             requests: Budget { name: "requests", limit: settings.rate_limit, strict: false },
             logins: Budget { name: "logins", limit: settings.login_limit, strict: true },
             login_addresses: Budget { name: "login_addresses", limit: settings.login_address_limit, strict: true },
+            mails: Budget { name: "mails", limit: settings.mail_limit, strict: true },
         }
     }
 }

@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::config::StatusCodes;
 use crate::graphql::context::Asker;
-use crate::graphql::error::{refusal, response_body};
+use crate::graphql::error::{is_shed, refusal, response_body};
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
@@ -38,6 +38,8 @@ use crate::transport::{csrf, kept, sse, websocket};
 
 /// Longest time for the bytes of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds after which whoever found no room may try again.
+const SOON: HeaderValue = HeaderValue::from_static("1");
 /// A body of more bytes than this is large.
 const LARGE: usize = 8 * 1024;
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -151,6 +153,9 @@ async fn answer(
                 let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body).into_response();
                 // What one may spend is nobody else's business.
                 rate_headers(response.headers_mut(), answer.spent);
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    response.headers_mut().insert(RETRY_AFTER, SOON);
+                }
                 response
             }
         };
@@ -287,6 +292,7 @@ impl Given {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Made { refused: true, .. } => "invalid",
+            Self::Made { response, .. } if is_shed(response) => "busy",
             Self::Made { response, .. } if !response.errors.is_empty() => "errors",
             _ => "ok",
         }
@@ -295,6 +301,7 @@ impl Given {
     fn status(&self, media_type: MediaType, codes: StatusCodes) -> StatusCode {
         match (self.outcome(), codes) {
             ("invalid", _) => Code::ValidationFailed.status(media_type, codes),
+            ("busy", _) => StatusCode::SERVICE_UNAVAILABLE,
             ("errors", StatusCodes::Draft) => StatusCode::from_u16(294).unwrap_or(StatusCode::OK),
             _ => StatusCode::OK,
         }

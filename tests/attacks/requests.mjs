@@ -252,13 +252,13 @@ export async function signIns(context) {
       const from = { localAddress: `127.1.${(number >> 8) & 255}.${number & 255}` };
       return post(to, false, login(number), {}, false, number % 2 ? { ...from, signal: AbortSignal.timeout(5) } : from);
     },
-    right: ({ status, code }) => status === 0 || (status === 200 && ['', 'BUSY'].includes(code)),
+    right: ({ status, code }) => [0, code === 'BUSY' ? 503 : 200].includes(status) && ['', 'BUSY'].includes(code),
   }));
   const { seen, checks, told } = await attack({ ...context, pace: 0 }, cases, 'all are looked at, or told to come back', 200);
   over = true;
   await watching;
   const hashes = (await figure('password_hashes_total').catch(() => NaN)) - before;
-  const busy = told.answers.get('200 BUSY') ?? 0;
+  const busy = told.answers.get('503 BUSY') ?? 0;
   checks.push([`no more than ${permits} hashes run at once`, most <= permits, `${most}`], ['passwords are hashed', hashes > 0]);
   checks.push(['some are told to come back', busy > 0]);
   return { seen: `${seen}; ${hashes} hashes in ${ms} ms, ${most} at once`, checks };

@@ -161,6 +161,7 @@ pub async fn register(
     draft: AccountDraft,
     device: &Device,
 ) -> Result<Signed, RegisterError> {
+    core.infra.passwords.room()?;
     attempt(core, Some(&account(&draft.email)), &device.subject).await.map_err(RegisterError::TooOften)?;
     let new = checked(core, draft, Role::Customer, None).await?;
     let registered = core.transact(mandate, async |connection| {
@@ -295,6 +296,7 @@ pub async fn login(
     // What cannot be an address is looked for in vain all the same: nothing may tell the cases apart.
     let email_key = model::email_key(email).unwrap_or_default();
     let account = account(email);
+    core.infra.passwords.room()?;
     attempt(core, Some(&account), &device.subject).await.map_err(LoginError::TooOften)?;
     let known = {
         let mut connection = core.infra.db.read().await?;
@@ -468,6 +470,7 @@ pub async fn change_password(
 ) -> Result<Signed, PasswordError> {
     let own = user.session()?;
     let account = user.id.0.simple().to_string();
+    core.infra.passwords.room()?;
     attempt(core, Some(&account), &device.subject).await.map_err(PasswordError::TooOften)?;
     let known = store::by_id_with_hash(&mut *core.infra.db.read().await?, user.id).await?;
     let (known, hash) = known.ok_or(Error::Unauthenticated)?;
@@ -522,12 +525,14 @@ pub async fn request_password_reset(
     email: &str,
     device: &Device,
 ) -> Result<(), MailError> {
-    attempt(core, Some(&account(email)), &device.subject).await.map_err(MailError::TooOften)?;
-    can_send(core)?;
+    attempt_mail(core, &account(email), device).await?;
     if is_first(core, mandate).await? {
         let (core, email_key) = (Arc::clone(core), model::email_key(email).unwrap_or_default());
         tokio::spawn(async move {
             let sent = async {
+                // What an account costs is not to be felt by whoever asks meanwhile.
+                let [pause] = random()?;
+                tokio::time::sleep(Duration::from_millis(pause.into())).await;
                 let known = store::with_hash(&mut *core.infra.db.read().await?, &email_key).await?;
                 match known {
                     Some((user, _)) => send_link(&core, &user, MailPurpose::ResetPassword).await,
@@ -548,8 +553,7 @@ pub async fn request_email_verification(
     device: &Device,
 ) -> Result<(), MailError> {
     let account = user.id.0.simple().to_string();
-    attempt(core, Some(&account), &device.subject).await.map_err(MailError::TooOften)?;
-    can_send(core)?;
+    attempt_mail(core, &account, device).await?;
     let known = store::by_ids(&mut *core.infra.db.read().await?, &[user.id]).await?.pop();
     let known = known.ok_or(Error::Unauthenticated)?;
     if known.email_verified_at.is_none() && is_first(core, mandate).await? {
@@ -603,6 +607,7 @@ pub async fn reset_password(
     device: &Device,
 ) -> Result<Signed, LinkError> {
     let hash = hashed(token);
+    core.infra.passwords.room()?;
     attempt(core, None, &device.subject).await.map_err(LinkError::TooOften)?;
     let known = store::mail_token(&mut *core.infra.db.read().await?, &hash, MailPurpose::ResetPassword).await?;
     // One that was taken may be shown again under its idempotency key.
@@ -671,13 +676,23 @@ fn account(email: &str) -> String {
 /// When there were too many: the time until the next one may be made. Whether the account exists makes no difference.
 async fn attempt(core: &Core, account: Option<&str>, from: &str) -> Result<(), Duration> {
     for (budget, subject) in attempts(core, account, from) {
-        if let Some(spent) = core.infra.limiter.spend(budget, subject, 1).await
-            && !spent.granted
-        {
-            return Err(spent.retry_after);
-        }
+        spend(core, budget, subject).await?;
     }
     Ok(())
+}
+
+/// Counts a wish for a mail to an account's address, whether or not there is such an account.
+async fn attempt_mail(core: &Core, account: &str, device: &Device) -> Result<(), MailError> {
+    attempt(core, None, &device.subject).await.map_err(MailError::TooOften)?;
+    can_send(core)?;
+    spend(core, core.infra.budgets.mails, account).await.map_err(MailError::TooOften)
+}
+
+async fn spend(core: &Core, budget: Budget, subject: &str) -> Result<(), Duration> {
+    match core.infra.limiter.spend(budget, subject, 1).await {
+        Some(spent) if !spent.granted => Err(spent.retry_after),
+        _ => Ok(()),
+    }
 }
 
 /// Attempts that succeed do not count.
