@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*' -not -name introspection.json) \
 	$(addprefix web/,package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients browser attack timing races oracle bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients browser attack timing races oracle replicas bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -36,6 +36,10 @@ races:
 ## A hundred thousand random questions between random writes, each compared with the truth
 oracle:
 	ORACLE_CASES=100000 $(CARGO) test --release --test it oracle -- --nocapture
+
+## A hundred thousand reads of what was just written, from two replicas of which one is five seconds late
+replicas:
+	TOKENS=100000 $(CARGO) test --release --test it -- replicas::no_read --nocapture
 
 ## The whole server beside what no GraphQL server can beat; `make bench ARGS="--products=10000 --rounds=1"` is shorter
 bench: setup-bench build

@@ -31,7 +31,10 @@ pub struct Settings {
     /// The same database past any pooler: for migrations and the version register [default: the same URL]
     #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
     pub database_direct_url: Option<SecretString>,
-    /// Most connections of each of the two pools, reading and writing
+    /// Replicas that queries are read from, with commas between; those that are behind or gone are passed over
+    #[arg(long, env, global = true, hide_env_values = true, value_delimiter = ',', value_parser = secret)]
+    pub database_replica_urls: Vec<SecretString>,
+    /// Most connections of each pool: reading, writing, and each replica
     #[arg(long, env, global = true, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_pool_size: u32,
     /// Longest wait for a free connection

@@ -8,6 +8,7 @@ use chrono::Utc;
 use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say};
 use crate::config::Settings;
+use crate::domain::replicas;
 use crate::infra::db::{Access, Connector};
 use crate::infra::keys::Ring;
 use crate::infra::mail::Route;
@@ -33,6 +34,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         Ok(place) => {
             tell("PostgreSQL", postgres(settings, place).await);
             tell("migrations", migrated(settings, place).await);
+            match replicas(settings, place).await {
+                Ok(all) => all.into_iter().for_each(|seen| tell("replica", seen)),
+                Err(error) => tell("replicas", Err(error)),
+            }
             tell("signing key", place::keys(settings).map(|keys| signing(&keys.ring())));
         }
         Err(error) => tell("PostgreSQL", Err(anyhow::anyhow!("{error:#}"))),
@@ -58,6 +63,17 @@ async fn postgres(settings: &Settings, place: &Place) -> anyhow::Result<String> 
         anyhow::bail!("{} is release {}; upgrade it to 15 or newer", connector.place(), number / 10_000);
     }
     Ok(format!("release {} at {}", number / 10_000, connector.place()))
+}
+
+/// What there is to say of each replica, if there are any.
+async fn replicas(settings: &Settings, place: &Place) -> anyhow::Result<Vec<anyhow::Result<String>>> {
+    let db = place::database(settings, place)?;
+    let all = if db.replicas().is_empty() { Vec::new() } else { replicas::check(&db).await? };
+    let told = all.into_iter().map(|(replica, seen)| match seen {
+        Ok(behind) => Ok(format!("{replica} is {behind} versions behind the primary")),
+        Err(error) => Err(error.context(format!("queries are not read from {replica}"))),
+    });
+    Ok(told.collect())
 }
 
 async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<String> {

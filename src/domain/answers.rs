@@ -163,7 +163,7 @@ impl Core {
             self.answers.count(key, "joined");
             return flight.landing.clone();
         }
-        let core = self.for_all();
+        let core = self.for_all(version);
         // Owned: whoever started it may hang up without harm to the others.
         let task = tokio::spawn(async move {
             let flying = Arc::clone(&core);

@@ -22,6 +22,7 @@ use crate::config::Freshness;
 use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
+use crate::domain::reads::Token;
 use crate::infra::Infra;
 use crate::infra::db::Bare;
 use crate::infra::schema::{catalog_version, changes};
@@ -128,6 +129,15 @@ pub async fn record(
         .collect();
     diesel::insert_into(changes::table).values(rows).execute(connection).await?;
     Ok(version)
+}
+
+diesel::define_sql_function! {
+    fn pg_is_in_recovery() -> diesel::sql_types::Bool;
+}
+
+/// The version that is seen on this connection, and whether it is one to a replica.
+pub async fn seen_on(connection: &mut AsyncPgConnection) -> QueryResult<(Version, bool)> {
+    catalog_version::table.select((catalog_version::v, pg_is_in_recovery())).get_result(connection).await
 }
 
 /// A place in the log: the version, and the change in it.
@@ -421,6 +431,27 @@ impl Gate {
             return Ok(read(&self.shared.log).version);
         }
         self.latest().await
+    }
+
+    /// The version now, which is not older than one that was seen.
+    ///
+    /// # Errors
+    /// When the register cannot be read.
+    pub async fn version_since(&self, seen: Option<Token>) -> Result<Version, Error> {
+        let version = self.version().await?;
+        match seen {
+            Some(seen) if seen.version > version && seen.history == self.history() => self.latest().await,
+            _ => Ok(version),
+        }
+    }
+
+    /// What shows from now on that everything up to now was seen.
+    ///
+    /// # Errors
+    /// When the register cannot be read.
+    pub async fn token(&self) -> Result<Token, Error> {
+        let version = self.latest().await?;
+        Ok(Token { history: self.history(), version })
     }
 
     /// The version now, whatever freshness is configured.

@@ -16,6 +16,7 @@ pub mod feed;
 pub mod ids;
 pub mod page;
 pub mod reads;
+pub mod replicas;
 pub mod text;
 pub mod transaction;
 
@@ -25,9 +26,10 @@ use std::time::Duration;
 use crate::config::Settings;
 use crate::domain::accounts::Accounts;
 use crate::domain::answers::Answers;
-use crate::domain::changes::Gate;
+use crate::domain::changes::{Gate, Version};
 use crate::domain::feed::Feed;
 use crate::domain::reads::Reads;
+use crate::domain::replicas::Replicas;
 use crate::infra::Infra;
 
 /// How often what is over is looked for.
@@ -43,6 +45,9 @@ pub struct Core {
     pub accounts: Arc<Accounts>,
     /// What is read on behalf of one query goes here, too.
     reads: Option<Arc<Reads>>,
+    /// What is read on behalf of many queries must be seen at this version.
+    read_at: Option<Version>,
+    replicas: Arc<Replicas>,
 }
 
 impl Core {
@@ -55,7 +60,8 @@ impl Core {
         let answers = Arc::new(Answers::new(settings, Arc::clone(&infra)));
         let feed = Feed::start(Arc::clone(&infra), gate.clone());
         let accounts = Arc::new(Accounts::new(settings));
-        Arc::new(Self { infra, gate, answers, feed, accounts, reads: None })
+        let replicas = Replicas::start(&infra);
+        Arc::new(Self { infra, gate, answers, feed, accounts, reads: None, read_at: None, replicas })
     }
 
     /// Forgets what is over, now and then, until the core is gone: changes older than the retention, sessions, links,
@@ -79,10 +85,10 @@ impl Core {
         Arc::new(Self { reads: Some(reads), ..self.clone() })
     }
 
-    /// The same for whoever reads on behalf of many.
-    fn for_all(self: &Arc<Self>) -> Arc<Self> {
+    /// The same for whoever reads on behalf of many, at this version.
+    fn for_all(self: &Arc<Self>, version: Version) -> Arc<Self> {
         match self.reads {
-            Some(_) => Arc::new(Self { reads: None, ..Self::clone(self) }),
+            Some(_) => Arc::new(Self { reads: None, read_at: Some(version), ..Self::clone(self) }),
             None => Arc::clone(self),
         }
     }

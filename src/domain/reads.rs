@@ -4,19 +4,54 @@
 //! Only what goes through [`Core::answer`] and [`Core::answer_each`] is noted. A field that anybody may see must read
 //! nothing past them.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use crate::domain::Core;
 use crate::domain::changes::{Dependencies, Gate, Version};
 use crate::domain::error::Error;
+use crate::infra::db::Connection;
 
 /// What one query read.
 #[derive(Debug, Default)]
 pub struct Reads {
+    /// What whoever asks has seen before.
+    seen: Option<Token>,
     moment: OnceCell<Moment>,
     dependencies: Mutex<Dependencies>,
+}
+
+/// A state of the database that somebody has seen: whatever they read from now on must not be older. As text it is opaque,
+/// of 32 characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The database's line of versions; a token of another one says nothing.
+    pub history: Uuid,
+    pub version: Version,
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [self.history.as_bytes().as_slice(), &self.version.to_be_bytes()].concat();
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Token {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ())?;
+        let (history, version) = bytes.split_first_chunk().ok_or(())?;
+        let version = Version::from_be_bytes(version.try_into().map_err(|_| ())?);
+        Ok(Self { history: Uuid::from_bytes(*history), version })
+    }
 }
 
 /// When something was read: the version, in which life of the database; see
@@ -28,12 +63,17 @@ pub struct Moment {
 }
 
 impl Reads {
+    /// For whoever has seen this before.
+    pub fn after(seen: Option<Token>) -> Self {
+        Self { seen, ..Self::default() }
+    }
+
     /// The moment at which all is read; the gate is asked when it is first needed.
     ///
     /// # Errors
     /// When the register cannot be read.
     pub async fn moment(&self, gate: &Gate) -> Result<Moment, Error> {
-        let now = async || Ok(Moment { version: gate.version().await?, life: gate.life() });
+        let now = async || Ok(Moment { version: gate.version_since(self.seen).await?, life: gate.life() });
         self.moment.get_or_try_init(now).await.copied()
     }
 
@@ -51,6 +91,20 @@ impl Core {
         match &self.reads {
             Some(reads) => reads.moment(&self.gate).await,
             None => Ok(Moment { version: self.gate.version().await?, life: self.gate.life() }),
+        }
+    }
+
+    /// A connection to read on. For a query it is one to a replica, if there is one that has seen what the query must see;
+    /// whatever else reads does so on the primary.
+    pub(in crate::domain) async fn read(&self) -> Result<Connection, Error> {
+        let version = match (&self.reads, self.read_at) {
+            _ if self.replicas.is_empty() => None,
+            (Some(reads), _) => Some(reads.moment(&self.gate).await?.version),
+            (None, read_at) => read_at,
+        };
+        match version {
+            Some(version) => self.replicas.read(&self.infra, version).await,
+            None => Ok(self.infra.db.read().await?),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::domain::accounts::{self, Device, Right, SignedIn, Viewer};
 use crate::domain::changes::Version;
 use crate::domain::error::Error;
 use crate::domain::ids::{ProductId, UserId};
+use crate::domain::reads::Token;
 use crate::domain::transaction::{Mandate, Once};
 use crate::domain::{Core, catalog};
 use crate::graphql::directives::IDEMPOTENT;
@@ -51,6 +52,8 @@ pub struct Asker {
     pub spent: Option<Spent>,
     /// The last event that they have seen, if they say so beside the document.
     pub last_event: Option<String>,
+    /// What they have seen before, if they say so.
+    pub seen: Option<Token>,
     /// The version when a subscription was let in: where it begins, if nothing else is said.
     pub since: Option<Version>,
 }
@@ -66,7 +69,7 @@ pub struct Notes {
 
 impl Asker {
     pub fn new(viewer: Viewer, address: IpAddr) -> Self {
-        Self { viewer, address, user_agent: None, once: None, spent: None, last_event: None, since: None }
+        Self { viewer, address, user_agent: None, once: None, spent: None, last_event: None, seen: None, since: None }
     }
 
     /// They turn out to be this one.

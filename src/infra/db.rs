@@ -1,4 +1,4 @@
-//! The way to PostgreSQL: two pools, and the direct connection beside them.
+//! The way to PostgreSQL: a pool to read and one to write, one for each replica, and direct connections beside them.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -33,7 +33,10 @@ type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
 pub struct Database {
     read: Gated,
     write: Gated,
-    direct: Arc<Connector>,
+    replicas: Vec<Replica>,
+    /// For what replicas cannot answer.
+    spare: Gated,
+    direct: Connector,
     statements: Arc<AtomicU64>,
 }
 
@@ -77,9 +80,29 @@ impl Database {
         Ok(Self {
             read: Gated::new(connector(url, Access::Read)?, settings),
             write: Gated::new(connector(url, Access::Write)?, settings),
-            direct: Arc::new(Connector::new(direct_url, Access::Read, settings, None)?),
+            replicas: settings
+                .database_replica_urls
+                .iter()
+                .map(|url| {
+                    let direct = Connector::new(url, Access::Read, settings, None)?;
+                    Ok(Replica { pool: Gated::new(connector(url, Access::Read)?, settings), direct })
+                })
+                .collect::<anyhow::Result<_>>()?,
+            // When replicas fall behind, the primary is not to feel all of it.
+            spare: Gated::of_size(connector(url, Access::Read)?, settings, settings.database_pool_size.div_ceil(2)),
+            direct: Connector::new(direct_url, Access::Read, settings, None)?,
             statements,
         })
+    }
+
+    /// The replicas, whether they can be reached or not.
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    /// A read-only connection to the primary for what no replica answers.
+    pub async fn spare(&self) -> Result<Connection, NoConnection> {
+        self.spare.get().await
     }
 
     /// A connection on which PostgreSQL refuses every write.
@@ -99,16 +122,35 @@ impl Database {
 
     /// Another such connection, without a task of its own.
     pub async fn bare(&self) -> anyhow::Result<Bare> {
-        let (client, connection) = self.direct.open().await?;
-        let mut bare = Bare { client, connection };
-        let setup = &self.direct.setup;
-        bare.ask(async |client| client.batch_execute(setup).await).await?;
-        Ok(bare)
+        self.direct.bare().await
     }
 
     /// Statements sent through the pools so far.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+}
+
+/// A copy of the database that follows it.
+pub struct Replica {
+    pool: Gated,
+    direct: Connector,
+}
+
+impl Replica {
+    /// A read-only connection.
+    pub async fn read(&self) -> Result<Connection, NoConnection> {
+        self.pool.get().await
+    }
+
+    /// Another outside the pool, without a task of its own.
+    pub async fn bare(&self) -> anyhow::Result<Bare> {
+        self.direct.bare().await
+    }
+
+    /// Host, port and database.
+    pub fn place(&self) -> String {
+        self.direct.place()
     }
 }
 
@@ -157,6 +199,10 @@ struct Gated {
 
 impl Gated {
     fn new(connector: Connector, settings: &Settings) -> Self {
+        Self::of_size(connector, settings, settings.database_pool_size)
+    }
+
+    fn of_size(connector: Connector, settings: &Settings, size: u32) -> Self {
         let connector = Arc::new(connector);
         let mut config = ManagerConfig::<AsyncPgConnection>::default();
         let to_connect = Arc::clone(&connector);
@@ -173,11 +219,11 @@ impl Gated {
         // The manager's own URL is not used: the connector has it, with its TLS.
         let manager = Manager::new_with_config("", config);
         let pool = Pool::builder()
-            .max_size(settings.database_pool_size)
+            .max_size(size)
             .connection_timeout(CONNECT_TIMEOUT)
             .retry_connection(false)
             .build_unchecked(manager);
-        let turns = Arc::new(Semaphore::new(settings.database_pool_size as usize));
+        let turns = Arc::new(Semaphore::new(size as usize));
         Self { pool, turns, connector, wait: settings.database_wait }
     }
 
@@ -236,6 +282,13 @@ impl Connector {
             .connect(self.tls.clone())
             .await
             .map_err(|error| anyhow::Error::new(error).context(format!("connecting to PostgreSQL at {}", self.place())))
+    }
+
+    async fn bare(&self) -> anyhow::Result<Bare> {
+        let (client, connection) = self.open().await?;
+        let mut bare = Bare { client, connection };
+        bare.ask(async |client| client.batch_execute(&self.setup).await).await?;
+        Ok(bare)
     }
 
     /// A connection, set up.

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub responses: Family<Labels<1>, Counter>,
     /// SELECTs of the version register.
     pub gate_reads: Counter,
+    /// Reads by who answered, where there are replicas: one of them, one that had to catch up, or the primary.
+    pub replica_reads: Family<Labels<1>, Counter>,
     /// Redis commands that failed or took too long, and entries that were not what they should be.
     pub redis_faults: Family<Labels<1>, Counter>,
     /// Times that the outside issuer was asked for its keys, by outcome.
@@ -58,6 +60,8 @@ impl Default for Metrics {
         registry.register("responses", "Responses by where they came from", responses.clone());
         let gate_reads = Counter::default();
         registry.register("gate_reads", "SELECTs of the version register", gate_reads.clone());
+        let replica_reads = Family::default();
+        registry.register("replica_reads", "Reads by who answered, with replicas", replica_reads.clone());
         let redis_faults = Family::default();
         registry.register("redis_faults", "Redis failures and unusable entries", redis_faults.clone());
         let jwks_refreshes = Family::default();
@@ -82,6 +86,7 @@ impl Default for Metrics {
             cache,
             responses,
             gate_reads,
+            replica_reads,
             redis_faults,
             jwks_refreshes,
             password_hashes,

@@ -15,7 +15,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
 use crate::domain::accounts::{Right, Viewer};
-use crate::domain::reads::Reads;
+use crate::domain::reads::{Reads, Token};
 use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::{Audience, response_body};
 use crate::infra::rate_limit::Spent;
@@ -27,6 +27,8 @@ use crate::transport::{App, kept};
 
 /// What a request costs that is refused for its document.
 pub const REFUSED: u64 = 5;
+/// In the `extensions` of a mutation's response, and of a request that is to see what that did.
+pub const CONSISTENCY_TOKEN: &str = "consistencyToken";
 /// A response of more values than this is large.
 const LARGE: u64 = 1000;
 
@@ -60,6 +62,8 @@ pub struct Answer {
     /// What is left of the budget, where there is one.
     pub spent: Option<Spent>,
     pub cache: Decision,
+    /// After a mutation: whoever shows it sees what was changed.
+    pub token: Option<Token>,
 }
 
 /// What became of an answer as a whole; the parts of one are remembered besides.
@@ -159,7 +163,11 @@ pub async fn enter(
         asker.once = Some((key.to_owned(), wish));
     }
     let viewer = *asker.viewer();
-    let reads = (kind == OperationType::Query).then(Arc::<Reads>::default);
+    // A socket has no header for each request.
+    if let Some(Value::String(token)) = request.extensions.get(CONSISTENCY_TOKEN) {
+        asker.seen = Some(seen(token)?);
+    }
+    let reads = (kind == OperationType::Query).then(|| Arc::new(Reads::after(asker.seen)));
     let core = reads.as_ref().map_or_else(|| Arc::clone(&app.core), |reads| app.core.noting(Arc::clone(reads)));
     let context = RequestContext::new(core, asker, app.settings.limits.max_response_values);
     let notes = Arc::clone(&context.notes);
@@ -184,7 +192,7 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     }
     let Some(known) = app.kept.known(body) else { return Ok(None) };
     let Some(response) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
-    match Reads::default().moment(&app.core.gate).await {
+    match Reads::after(asker.seen).moment(&app.core.gate).await {
         Ok(moment) if response.holds(&app.core, moment) => {}
         _ => return Ok(None),
     }
@@ -196,7 +204,17 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     let spent = pay(app, &subject, requested).await?;
     settle(app, &subject, spent, requested.saturating_sub(cost));
     infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
-    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit }))
+    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit, token: None }))
+}
+
+/// What a consistency token says.
+///
+/// # Errors
+/// When it is none.
+pub fn seen(token: &str) -> Result<Token, Refusal> {
+    let advice =
+        "the consistency token is malformed; send what `extensions.consistencyToken` of a mutation's response says";
+    token.parse().map_err(|()| Refusal::new(Code::BadRequest, advice))
 }
 
 /// Takes what a request may cost off the budget.
@@ -310,7 +328,11 @@ impl Entered {
         }
         drop(seeking);
         let cache = if matches!(given, Given::Kept(_)) { Decision::Stored } else { Decision::Passed };
-        Ok(self.answer(app, given, cost, cache))
+        let token = match self.kind {
+            OperationType::Mutation if !refused => app.core.gate.token().await.ok(),
+            _ => None,
+        };
+        Ok(Answer { token, ..self.answer(app, given, cost, cache) })
     }
 
     fn recalled(&self, app: &Arc<App>, response: Arc<kept::Response>) -> Answer {
@@ -322,7 +344,7 @@ impl Entered {
     fn answer(&self, app: &Arc<App>, given: Given, cost: u64, cache: Decision) -> Answer {
         let (requested, spent) = (self.cost, self.spent);
         settle(app, &self.subject, spent, requested.saturating_sub(cost));
-        Answer { given, requested, cost, spent, cache }
+        Answer { given, requested, cost, spent, cache, token: None }
     }
 
     /// A turn to work at the response, if it is large.

@@ -29,7 +29,7 @@ use crate::graphql::error::{is_shed, refusal, response_body};
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
-use crate::transport::door::{self, Answer, Entered, Entrance, Given, seconds};
+use crate::transport::door::{self, Answer, CONSISTENCY_TOKEN, Entered, Entrance, Given, seconds};
 use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
@@ -45,6 +45,8 @@ const LARGE: usize = 8 * 1024;
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `GraphQL-Cost: report` asks for `extensions` with cost, budget, the cache's decision and the time that it took.
 pub const COST: HeaderName = HeaderName::from_static("graphql-cost");
+/// What a mutation's response had in `extensions`, from whoever is to see what it did.
+pub const X_CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("x-consistency-token");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -107,7 +109,10 @@ async fn answer(
     })?;
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let asker = asker(app, headers, address(peer, headers, &app.settings.trusted_proxies)).await?;
+    let mut asker = asker(app, headers, address(peer, headers, &app.settings.trusted_proxies)).await?;
+    if let Some(token) = headers.get(X_CONSISTENCY_TOKEN) {
+        asker.seen = Some(door::seen(token.to_str().unwrap_or_default())?);
+    }
 
     let body = if by_get {
         csrf::check(headers)?;
@@ -135,7 +140,8 @@ async fn answer(
     };
 
     let outcome = answer.given.outcome();
-    let reported = headers.get(COST).is_some_and(|asked| asked == "report").then(|| report(&answer, started));
+    let reports = headers.get(COST).is_some_and(|asked| asked == "report");
+    let reported = extensions(&answer, reports.then_some(started));
     let body = match (&answer.given, &reported) {
         (Given::Kept(kept), None) => kept.body.clone(),
         (Given::Kept(kept), Some(extensions)) => kept.with_extensions(extensions).into(),
@@ -322,7 +328,15 @@ fn cacheable(kept: &kept::Response, headers: &HeaderMap, max_age: Option<Duratio
     }
 }
 
-/// `extensions` for those who ask what it cost.
+/// The `extensions` of an answer, if it has any: where a mutation has come to, and for those who ask what it did cost.
+pub fn extensions(answer: &Answer, started: Option<Instant>) -> Option<serde_json::Value> {
+    let mut extensions = started.map(|started| report(answer, started));
+    if let Some(token) = &answer.token {
+        extensions.get_or_insert_with(|| json!({}))[CONSISTENCY_TOKEN] = token.to_string().into();
+    }
+    extensions
+}
+
 fn report(answer: &Answer, started: Instant) -> serde_json::Value {
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let mut report = json!({

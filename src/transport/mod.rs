@@ -138,6 +138,7 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
         "idempotency-key",
         "last-event-id",
         "x-apollo-operation-name",
+        "x-consistency-token",
         "x-request-id",
         "x-requested-with",
     ];

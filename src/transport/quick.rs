@@ -22,14 +22,17 @@ use crate::domain::accounts::Viewer;
 use crate::graphql::context::Asker;
 use crate::transport::address::address;
 use crate::transport::door::{self, Answer, Given};
-use crate::transport::graphql::{COST, IDEMPOTENCY_KEY, UNSHARED, check_content, count, rate_headers};
+use crate::transport::graphql::{
+    COST, IDEMPOTENCY_KEY, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers,
+};
 use crate::transport::negotiation::MediaType;
 use crate::transport::{App, COMPRESSED_FROM, exposed, request_id, secure};
 
 /// Bytes of a body, at most.
 const MAX_BODY: u64 = 8 * 1024;
 /// Whoever sends one of these may get something else.
-const UNUSUAL: [HeaderName; 6] = [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY];
+const UNUSUAL: [HeaderName; 7] =
+    [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY, X_CONSISTENCY_TOKEN];
 
 /// The answer, or the request for the long way.
 pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Body>, Request<Body>> {

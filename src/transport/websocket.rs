@@ -35,6 +35,7 @@ use crate::graphql::error::{Audience, refusal, shown};
 use crate::transport::accept::Place;
 use crate::transport::address::address;
 use crate::transport::door::{self, Entered, Entrance, Given, was_refused};
+use crate::transport::graphql::extensions;
 use crate::transport::negotiation::MediaType;
 use crate::transport::refusal::Refusal;
 use crate::transport::viewer::{asker, credentials};
@@ -373,10 +374,17 @@ impl Socket {
             }
             Ok(mut entered) => match entered.execute(&self.app).await {
                 Err(refused) => Err(self.refused(&refused)),
-                Ok(answer) => match answer.given {
+                Ok(answer) => match &answer.given {
                     Given::Kept(kept) => Ok(serde_json::from_slice(&kept.body).unwrap_or_default()),
-                    Given::Made { response, refused: true } => Err(self.errors(&response, true)),
-                    Given::Made { response, .. } => Ok(self.payload(&response)),
+                    Given::Made { response, refused: true } => Err(self.errors(response, true)),
+                    Given::Made { response, .. } => {
+                        let mut payload = self.payload(response);
+                        if let (Some(payload), Some(extensions)) = (payload.as_object_mut(), extensions(&answer, None))
+                        {
+                            payload.insert("extensions".to_owned(), extensions);
+                        }
+                        Ok(payload)
+                    }
                 },
             },
         };

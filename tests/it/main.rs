@@ -37,6 +37,7 @@ mod permissions;
 mod plans;
 mod processes;
 mod protocol;
+mod replicas;
 mod schema;
 mod sessions;
 mod sockets;

@@ -1,6 +1,6 @@
 //! Changes of the catalogue. All are for the staff.
 
-use async_graphql::{Context, ID, Object, SimpleObject, Union};
+use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject, Union};
 
 use crate::domain::catalog::commands::{self, CategoryError as CategoryFailure, ProductError as ProductFailure};
 use crate::domain::catalog::{self, queries};
@@ -38,6 +38,7 @@ pub enum ProductError {
 
 /// The product afterwards, or why it stayed as it was.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct ProductPayload {
     /// The product afterwards.
     product: Option<Product>,
@@ -48,6 +49,7 @@ pub struct ProductPayload {
 
 /// What was deleted, or why nothing was.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct DeleteProductPayload {
     /// The id that no product has any more.
     deleted_id: Option<ID>,
@@ -66,6 +68,7 @@ pub enum CategoryError {
 
 /// The category afterwards, or why it stayed as it was.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct CategoryPayload {
     /// The category afterwards.
     category: Option<Category>,
@@ -76,6 +79,7 @@ pub struct CategoryPayload {
 
 /// What was deleted, or why nothing was.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct DeleteCategoryPayload {
     /// The id that no category has any more.
     deleted_id: Option<ID>,
@@ -83,6 +87,21 @@ pub struct DeleteCategoryPayload {
     #[graphql(directive = list_size::apply(Some(5), None, None, None))]
     errors: Vec<CategoryError>,
 }
+
+/// Lets whoever changed something see it wherever they read next.
+macro_rules! with_token {
+    ($($payload:ident)*) => {$(
+        #[ComplexObject]
+        impl $payload {
+            /// Send it as the header `X-Consistency-Token`, and what you read has seen this change, on whichever replica.
+            async fn consistency_token(&self, ctx: &Context<'_>) -> Result<String> {
+                Ok(ctx.request().core.gate.token().await?.to_string())
+            }
+        }
+    )*};
+}
+
+with_token!(ProductPayload DeleteProductPayload CategoryPayload DeleteCategoryPayload);
 
 #[derive(Default)]
 pub struct CatalogMutations;

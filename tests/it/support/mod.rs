@@ -3,6 +3,7 @@
 pub mod process;
 pub mod proxy;
 pub mod servers;
+pub mod standby;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,12 @@ impl TestServer {
         let database = Arc::new(TestDatabase::create().await);
         let url = database.url.clone();
         Self::on(database, &url, keys, flags, build).await
+    }
+
+    /// On a migrated database of the test's own.
+    pub async fn on_primary(url: &str, flags: &[&str]) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        Self::on(database, url, Arc::new(Keys::generate().unwrap()), flags, |builder| builder).await
     }
 
     /// Another instance on this one's database, prefix and key.
