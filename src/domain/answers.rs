@@ -161,8 +161,10 @@ impl Core {
             && flight.version >= version
         {
             self.answers.count(key, "joined");
+            self.infra.metrics.flights.get_or_create(&[("role", "joined")]).inc();
             return flight.landing.clone();
         }
+        self.infra.metrics.flights.get_or_create(&[("role", "leader")]).inc();
         let core = self.for_all(version);
         // Owned: whoever started it may hang up without harm to the others.
         let task = tokio::spawn(async move {

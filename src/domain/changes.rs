@@ -462,7 +462,10 @@ impl Gate {
         let (told, answer) = oneshot::channel();
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         self.shared.someone_waits.notify_one();
-        match tokio::time::timeout(PATIENCE, answer).await {
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        self.shared.infra.metrics.gate_seconds.observe(asked.elapsed().as_secs_f64());
+        match answer {
             Ok(Ok(version)) => version,
             Ok(Err(gone)) => Err(Error::unavailable(gone)),
             Err(_) => Err(Error::unavailable(anyhow::anyhow!("the version register was not read in {PATIENCE:?}"))),
@@ -498,7 +501,10 @@ impl Shared {
             answer = self.ask_patiently(connection).await;
         }
         match &answer {
-            Ok(_) => *write(&self.seen_at) = Some(started),
+            Ok(version) => {
+                *write(&self.seen_at) = Some(started);
+                self.infra.metrics.change_log_version.set(*version);
+            }
             Err(error) => {
                 *connection = None;
                 tracing::warn!(error = error as &dyn std::error::Error, "the version register cannot be read");

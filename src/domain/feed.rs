@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use futures_util::Stream;
@@ -63,14 +63,22 @@ impl Feed {
         tokio::spawn(async move {
             while let Some(shared) = reader.upgrade() {
                 let _ = tokio::time::timeout(Duration::from_secs(1), shared.somebody_listens.notified()).await;
-                let mut read_to = None;
+                let (mut read_to, mut told_at) = (None, Instant::now());
+                let metrics = &shared.infra.metrics;
                 while shared.news.receiver_count() > 0 {
-                    if let Err(error) = shared.tell(&mut read_to).await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "the change log cannot be read");
-                        tokio::time::sleep(PAUSE).await;
+                    metrics.feed_listeners.set(i64::try_from(shared.news.receiver_count()).unwrap_or(i64::MAX));
+                    match shared.tell(&mut read_to).await {
+                        Ok(()) => told_at = Instant::now(),
+                        Err(error) => {
+                            tracing::warn!(error = &error as &dyn std::error::Error, "the change log cannot be read");
+                            tokio::time::sleep(PAUSE).await;
+                        }
                     }
+                    metrics.feed_lag_seconds.set(told_at.elapsed().as_secs_f64());
                     tokio::time::sleep(PACE).await;
                 }
+                metrics.feed_listeners.set(0);
+                metrics.feed_lag_seconds.set(0.0);
             }
         });
         Self { shared }

@@ -1,11 +1,12 @@
 //! The way to PostgreSQL: a pool to read and one to write, one for each replica, and direct connections beside them.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bb8::{Pool, PooledConnection};
@@ -15,6 +16,8 @@ use diesel::result::Error as DieselError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Socket;
@@ -23,6 +26,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Settings;
+use crate::infra::metrics::{Histograms, Labels, Metrics, histograms};
 
 /// Longest time to make a connection, which a free one saves.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,6 +42,16 @@ pub struct Database {
     spare: Gated,
     direct: Connector,
     statements: Arc<AtomicU64>,
+    figures: Figures,
+}
+
+/// What is counted of the pools.
+#[derive(Clone)]
+struct Figures {
+    /// Seconds until there was a connection, or none, by pool.
+    waits: Histograms,
+    /// Times that there was none, by pool and reason.
+    refusals: Family<Labels<2>, Counter>,
 }
 
 /// A connection of a pool, and its place in the queue before it.
@@ -77,21 +91,32 @@ impl Database {
     pub fn new(settings: &Settings, url: &SecretString, direct_url: &SecretString) -> anyhow::Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
         let connector = |url, access| Connector::new(url, access, settings, Some(Arc::clone(&statements)));
+        let figures = Figures { waits: histograms(), refusals: Family::default() };
         Ok(Self {
-            read: Gated::new(connector(url, Access::Read)?, settings),
-            write: Gated::new(connector(url, Access::Write)?, settings),
+            read: Gated::new("read", connector(url, Access::Read)?, settings, &figures),
+            write: Gated::new("write", connector(url, Access::Write)?, settings, &figures),
             replicas: settings
                 .database_replica_urls
                 .iter()
                 .map(|url| {
                     let direct = Connector::new(url, Access::Read, settings, None)?;
-                    Ok(Replica { pool: Gated::new(connector(url, Access::Read)?, settings), direct })
+                    Ok(Replica {
+                        pool: Gated::new("replica", connector(url, Access::Read)?, settings, &figures),
+                        direct,
+                    })
                 })
                 .collect::<anyhow::Result<_>>()?,
             // When replicas fall behind, the primary is not to feel all of it.
-            spare: Gated::of_size(connector(url, Access::Read)?, settings, settings.database_pool_size.div_ceil(2)),
+            spare: Gated::of_size(
+                "spare",
+                connector(url, Access::Read)?,
+                settings,
+                &figures,
+                settings.database_pool_size.div_ceil(2),
+            ),
             direct: Connector::new(direct_url, Access::Read, settings, None)?,
             statements,
+            figures,
         })
     }
 
@@ -103,6 +128,27 @@ impl Database {
     /// A read-only connection to the primary for what no replica answers.
     pub async fn spare(&self) -> Result<Connection, NoConnection> {
         self.spare.get().await
+    }
+
+    /// Shows what is counted of the pools.
+    pub fn show(&self, metrics: &mut Metrics) {
+        let Figures { waits, refusals } = &self.figures;
+        metrics.show("database_wait_seconds", "Time until there is a connection to PostgreSQL", waits);
+        metrics.show("database_refusals", "Times that there was no connection to PostgreSQL", refusals);
+    }
+
+    /// Counts the connections of each pool; all replicas are one.
+    pub fn count(&self, metrics: &Metrics) {
+        let mut counts: BTreeMap<_, i64> = BTreeMap::new();
+        let replicas = self.replicas.iter().map(|replica| &replica.pool);
+        for Gated { name, pool, .. } in [&self.read, &self.write, &self.spare].into_iter().chain(replicas) {
+            let bb8::State { connections, idle_connections: idle, .. } = pool.state();
+            *counts.entry((*name, "idle")).or_default() += i64::from(idle);
+            *counts.entry((*name, "in_use")).or_default() += i64::from(connections.saturating_sub(idle));
+        }
+        for ((pool, state), count) in counts {
+            metrics.database_connections.get_or_create_owned(&[("pool", pool), ("state", state)]).set(count);
+        }
     }
 
     /// A connection on which PostgreSQL refuses every write.
@@ -191,18 +237,20 @@ impl Bare {
 
 /// A pool behind a queue that is first come, first served, which bb8's own is not.
 struct Gated {
+    name: &'static str,
     pool: Pool<Manager>,
     turns: Arc<Semaphore>,
     connector: Arc<Connector>,
     wait: Duration,
+    figures: Figures,
 }
 
 impl Gated {
-    fn new(connector: Connector, settings: &Settings) -> Self {
-        Self::of_size(connector, settings, settings.database_pool_size)
+    fn new(name: &'static str, connector: Connector, settings: &Settings, figures: &Figures) -> Self {
+        Self::of_size(name, connector, settings, figures, settings.database_pool_size)
     }
 
-    fn of_size(connector: Connector, settings: &Settings, size: u32) -> Self {
+    fn of_size(name: &'static str, connector: Connector, settings: &Settings, figures: &Figures, size: u32) -> Self {
         let connector = Arc::new(connector);
         let mut config = ManagerConfig::<AsyncPgConnection>::default();
         let to_connect = Arc::clone(&connector);
@@ -224,10 +272,25 @@ impl Gated {
             .retry_connection(false)
             .build_unchecked(manager);
         let turns = Arc::new(Semaphore::new(size as usize));
-        Self { pool, turns, connector, wait: settings.database_wait }
+        Self { name, pool, turns, connector, wait: settings.database_wait, figures: figures.clone() }
     }
 
     async fn get(&self) -> Result<Connection, NoConnection> {
+        let asked = Instant::now();
+        let got = self.next().await;
+        let Figures { waits, refusals } = &self.figures;
+        waits.get_or_create(&[("pool", self.name)]).observe(asked.elapsed().as_secs_f64());
+        if let Err(refused) = &got {
+            let reason = match refused {
+                NoConnection::Busy(_) => "busy",
+                NoConnection::Unreachable(_) => "unreachable",
+            };
+            refusals.get_or_create(&[("pool", self.name), ("reason", reason)]).inc();
+        }
+        got
+    }
+
+    async fn next(&self) -> Result<Connection, NoConnection> {
         let busy = |_| NoConnection::Busy(self.wait);
         let turn = tokio::time::timeout(self.wait, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(busy)?.map_err(|closed| NoConnection::Unreachable(closed.into()))?;

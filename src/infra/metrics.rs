@@ -1,7 +1,8 @@
 //! What the process counts, in the text format of OpenMetrics.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -9,10 +10,20 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use tokio::time::Instant;
 
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+/// Names with their values.
+pub type Labels<const N: usize> = [(&'static str, &'static str); N];
+/// A histogram for each value of a label.
+pub type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
+
+/// Operations that are counted by their own names; all others are one.
+const MAX_NAMES: usize = 100;
+/// What all others are counted as.
+pub const OTHER: &str = "other";
+/// Bytes of a name that is counted by itself.
+const MAX_NAME: usize = 64;
 
 /// Every figure of `/metrics`.
 pub struct Metrics {
@@ -21,16 +32,45 @@ pub struct Metrics {
     pub requests: Family<Labels<2>, Counter>,
     /// Seconds from a request's last byte to its answer.
     pub request_seconds: Histogram,
+    /// Requests to `/graphql` that are under way.
+    pub requests_running: Gauge,
+    /// Operations by name and outcome, whatever brought them.
+    pub operations: Family<Labels<2>, Counter>,
+    /// Seconds of an operation by name.
+    pub operation_seconds: Histograms,
+    names: RwLock<HashSet<&'static str>>,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that went so that others find room, by how.
+    pub connections_shed: Family<Labels<1>, Counter>,
+    /// Large pieces of work, by state.
+    pub turns: Family<Labels<1>, Gauge>,
     /// Cache decisions by kind of answer and decision.
     pub cache: Family<Labels<2>, Counter>,
+    /// Those who wanted what was not remembered: one of them loads it, the others join.
+    pub flights: Family<Labels<1>, Counter>,
     /// Responses by where they came from: made by resolvers, or kept.
     pub responses: Family<Labels<1>, Counter>,
     /// SELECTs of the version register.
     pub gate_reads: Counter,
     /// Reads by who answered, where there are replicas: one of them, one that had to catch up, or the primary.
     pub replica_reads: Family<Labels<1>, Counter>,
+    /// Seconds that a request waits for the version.
+    pub gate_seconds: Histogram,
+    /// The latest version of the change log that was seen.
+    pub change_log_version: Gauge,
+    /// Seconds since listeners were last told all that there is; zero while nobody listens.
+    pub feed_lag_seconds: Gauge<f64, AtomicU64>,
+    /// Subscriptions that listen to the change log.
+    pub feed_listeners: Gauge,
+    /// Connections to PostgreSQL by pool and state.
+    pub database_connections: Family<Labels<2>, Gauge>,
     /// Redis commands that failed or took too long, and entries that were not what they should be.
     pub redis_faults: Family<Labels<1>, Counter>,
+    /// Seconds of a Redis command, however it ends.
+    pub redis_seconds: Histograms,
+    /// 1 while Redis is left alone, because it did not answer.
+    pub redis_breaker_open: Gauge,
     /// Times that the outside issuer was asked for its keys, by outcome.
     pub jwks_refreshes: Family<Labels<1>, Counter>,
     /// Passwords hashed.
@@ -50,59 +90,108 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("stockroom");
-        let requests = Family::default();
-        registry.register("requests", "GraphQL requests by operation and outcome", requests.clone());
-        let request_seconds = Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        registry.register("request_seconds", "Time to answer a GraphQL request", request_seconds.clone());
-        let cache = Family::default();
-        registry.register("cache", "Cache decisions by kind of answer", cache.clone());
-        let responses = Family::default();
-        registry.register("responses", "Responses by where they came from", responses.clone());
-        let gate_reads = Counter::default();
-        registry.register("gate_reads", "SELECTs of the version register", gate_reads.clone());
-        let replica_reads = Family::default();
-        registry.register("replica_reads", "Reads by who answered, with replicas", replica_reads.clone());
-        let redis_faults = Family::default();
-        registry.register("redis_faults", "Redis failures and unusable entries", redis_faults.clone());
-        let jwks_refreshes = Family::default();
-        registry.register("jwks_refreshes", "Requests for the outside issuer's keys", jwks_refreshes.clone());
-        let password_hashes = Counter::default();
-        registry.register("password_hashes", "Passwords hashed or verified", password_hashes.clone());
-        let revocations_age_seconds = Gauge::default();
-        let about = "Time since revocations were read last";
-        registry.register("revocations_age_seconds", about, revocations_age_seconds.clone());
-        let password_hashes_running = Gauge::default();
-        registry.register("password_hashes_running", "Passwords being hashed", password_hashes_running.clone());
-        let mails = Family::default();
-        registry.register("mails", "Mails by outcome", mails.clone());
-        let panics = Counter::default();
-        registry.register("panics", "Resolvers that panicked", panics.clone());
-        let runtime_stall_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 12));
-        registry.register("runtime_stall_seconds", "How late a task ran that was due", runtime_stall_seconds.clone());
+        let all = &mut registry;
         Self {
+            requests: shown(all, "requests", "GraphQL requests by operation and outcome", Family::default()),
+            request_seconds: shown(all, "request_seconds", "Time to answer a GraphQL request", seconds()),
+            requests_running: shown(all, "requests_running", "GraphQL requests under way", Gauge::default()),
+            operations: shown(all, "operations", "Operations by name and outcome", Family::default()),
+            operation_seconds: shown(all, "operation_seconds", "Time of an operation by name", histograms()),
+            names: RwLock::default(),
+            connections: shown(all, "connections", "Connections that are open", Gauge::default()),
+            connections_shed: shown(all, "connections_shed", "Connections that made room", Family::default()),
+            turns: shown(all, "turns", "Large pieces of work by state", Family::default()),
+            cache: shown(all, "cache", "Cache decisions by kind of answer", Family::default()),
+            flights: shown(all, "flights", "Loads of what was not remembered, and who joined", Family::default()),
+            responses: shown(all, "responses", "Responses by where they came from", Family::default()),
+            gate_reads: shown(all, "gate_reads", "SELECTs of the version register", Counter::default()),
+            gate_seconds: shown(all, "gate_seconds", "Time that a request waits for the version", seconds()),
+            change_log_version: shown(all, "change_log_version", "Latest version that was seen", Gauge::default()),
+            feed_lag_seconds: shown(all, "feed_lag_seconds", "Time since listeners knew everything", Gauge::default()),
+            feed_listeners: shown(all, "feed_listeners", "Listeners to the change log", Gauge::default()),
+            database_connections: shown(all, "database_connections", "Connections to PostgreSQL", Family::default()),
+            replica_reads: shown(all, "replica_reads", "Reads by who answered, with replicas", Family::default()),
+            redis_faults: shown(all, "redis_faults", "Redis failures and unusable entries", Family::default()),
+            redis_seconds: shown(all, "redis_seconds", "Time of a Redis command", histograms()),
+            redis_breaker_open: shown(all, "redis_breaker_open", "Whether Redis is left alone", Gauge::default()),
+            jwks_refreshes: shown(all, "jwks_refreshes", "Requests for the outside issuer's keys", Family::default()),
+            password_hashes: shown(all, "password_hashes", "Passwords hashed or verified", Counter::default()),
+            revocations_age_seconds: shown(
+                all,
+                "revocations_age_seconds",
+                "Time since revocations were read last",
+                Gauge::default(),
+            ),
+            password_hashes_running: shown(all, "password_hashes_running", "Passwords being hashed", Gauge::default()),
+            mails: shown(all, "mails", "Mails by outcome", Family::default()),
+            panics: shown(all, "panics", "Resolvers that panicked", Counter::default()),
+            runtime_stall_seconds: shown(
+                all,
+                "runtime_stall_seconds",
+                "How late a task ran that was due",
+                Histogram::new(exponential_buckets(0.001, 2.0, 12)),
+            ),
             registry,
-            requests,
-            request_seconds,
-            cache,
-            responses,
-            gate_reads,
-            replica_reads,
-            redis_faults,
-            jwks_refreshes,
-            password_hashes,
-            revocations_age_seconds,
-            password_hashes_running,
-            mails,
-            panics,
-            runtime_stall_seconds,
         }
     }
+}
+
+/// A metric that is registered.
+fn shown<M: Metric + Clone>(registry: &mut Registry, name: &str, about: &str, metric: M) -> M {
+    registry.register(name, about, metric.clone());
+    metric
+}
+
+/// From a quarter of a millisecond to eight seconds.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// One for each value of a label.
+pub fn histograms() -> Histograms {
+    Family::new_with_constructor(seconds)
 }
 
 /// How often the heartbeat beats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
 
 impl Metrics {
+    /// Shows what somebody else counts.
+    pub fn show<M: Metric + Clone>(&mut self, name: &str, about: &str, metric: &M) {
+        self.registry.register(name, about, metric.clone());
+    }
+
+    /// What an operation is counted as: its name, if it is one of the first so many. Whoever makes up names cannot make
+    /// the process remember them all.
+    pub fn name(&self, name: Option<&str>) -> &'static str {
+        let Some(name) = name else { return "anonymous" };
+        let known = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = known.get(name) {
+            return name;
+        }
+        if known.len() >= MAX_NAMES || name.len() > MAX_NAME {
+            return OTHER;
+        }
+        drop(known);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        match names.get(name) {
+            Some(name) => name,
+            None if names.len() >= MAX_NAMES => OTHER,
+            None => {
+                // Never freed, which is why they are few.
+                let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+                names.insert(name);
+                name
+            }
+        }
+    }
+
+    /// Counts an operation that took so long.
+    pub fn count_operation(&self, name: &'static str, outcome: &'static str, took: Duration) {
+        self.operations.get_or_create(&[("name", name), ("outcome", outcome)]).inc();
+        self.operation_seconds.get_or_create(&[("name", name)]).observe(took.as_secs_f64());
+    }
+
     /// Measures how late tasks run, until the metrics are gone. Needs a runtime.
     pub fn feel_the_pulse(self: &Arc<Self>) {
         let metrics = Arc::downgrade(self);
@@ -120,5 +209,21 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).map_or_else(|error| error.to_string(), |()| text)
+    }
+}
+
+/// Counts something for as long as it is there.
+pub struct Counted(Gauge);
+
+impl Counted {
+    pub fn by(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

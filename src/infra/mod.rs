@@ -43,7 +43,10 @@ impl Infra {
     /// Builds the pools; connections are made when they are first needed. Mails that no server is configured for go into
     /// the outbox. Needs a runtime.
     pub fn new(settings: &Settings, db: Database, keys: Arc<Keys>, outbox: Option<PathBuf>) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::default());
+        let (mut metrics, limiter) = (Metrics::default(), RateLimiter::default());
+        db.show(&mut metrics);
+        limiter.show(&mut metrics);
+        let metrics = Arc::new(metrics);
         let redis = match &settings.redis_url {
             Some(url) => Some(Arc::new(Redis::new(url, settings, Arc::clone(&metrics))?)),
             None => None,
@@ -51,13 +54,21 @@ impl Infra {
         Ok(Self {
             db,
             budgets: Budgets::new(settings),
-            limiter: RateLimiter::new(redis.clone()),
+            limiter: limiter.sharing(redis.clone()),
             redis,
             tokens: Tokens::new(settings, keys, &metrics)?,
             passwords: Passwords::new(settings, Arc::clone(&metrics))?,
             mailer: Mailer::new(settings, outbox, Arc::clone(&metrics))?,
             metrics,
         })
+    }
+
+    /// All figures as text, for Prometheus.
+    pub fn figures(&self) -> String {
+        self.db.count(&self.metrics);
+        let is_open = self.redis.as_ref().is_some_and(|redis| redis.is_left_alone());
+        self.metrics.redis_breaker_open.set(is_open.into());
+        self.metrics.text()
     }
 }
 

@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use redis::Script;
 use uuid::Uuid;
 
 use crate::config::{RateLimit, Settings};
+use crate::infra::metrics::{Labels, Metrics};
 use crate::infra::redis::Redis;
 
 /// Longest wait for Redis.
@@ -110,17 +113,37 @@ pub struct RateLimiter {
     /// How many share the budgets, as far as Redis told.
     instances: Arc<AtomicU32>,
     spend: Script,
+    /// By budget, decision, and who decided.
+    decisions: Family<Labels<3>, Counter>,
 }
 
-impl RateLimiter {
-    pub fn new(redis: Option<Arc<Redis>>) -> Self {
+impl Default for RateLimiter {
+    fn default() -> Self {
         Self {
-            redis,
+            redis: None,
             started: Instant::now(),
             local: Cache::builder().max_capacity(MAX_SUBJECTS).eviction_policy(EvictionPolicy::lru()).build(),
             instances: Arc::new(AtomicU32::new(1)),
             spend: Script::new(SPEND),
+            decisions: Family::default(),
         }
+    }
+}
+
+impl RateLimiter {
+    /// The same for all instances on this Redis together.
+    pub fn sharing(self, redis: Option<Arc<Redis>>) -> Self {
+        Self { redis, ..self }
+    }
+
+    /// Shows what is counted.
+    pub fn show(&self, metrics: &mut Metrics) {
+        metrics.show("limiter_decisions", "Attempts to spend of a budget", &self.decisions);
+    }
+
+    fn count(&self, budget: Budget, is_granted: bool, by: &'static str) {
+        let decision = if is_granted { "granted" } else { "refused" };
+        self.decisions.get_or_create(&[("budget", budget.name), ("decision", decision), ("by", by)]).inc();
     }
 
     /// Learns how many instances there are, until the limiter is gone. Needs a runtime.
@@ -145,6 +168,7 @@ impl RateLimiter {
         let RateLimit::Of { burst, restored_in } = budget.limit else { return None };
         let rate = Rate::new(burst, restored_in);
         let added = self.add(budget, rate, subject, rate.price(cost)).await;
+        self.count(budget, added.granted, if added.is_shared { "redis" } else { "instance" });
         Some(rate.told(&added))
     }
 
@@ -163,8 +187,11 @@ impl RateLimiter {
         let RateLimit::Of { burst, restored_in } = budget.limit else { return None };
         let debt = self.local.get(&key(budget, subject))?.saturating_sub(self.now());
         let rate = Rate::new(burst, restored_in);
-        let added = Added { granted: false, debt, micros: rate.price(1) };
-        (debt.saturating_add_signed(added.micros) > rate.whole).then(|| rate.told(&added))
+        let added = Added { granted: false, debt, micros: rate.price(1), is_shared: false };
+        (debt.saturating_add_signed(added.micros) > rate.whole).then(|| {
+            self.count(budget, false, "instance");
+            rate.told(&added)
+        })
     }
 
     /// Adds to the subject's debt, if that stays within the budget.
@@ -177,7 +204,7 @@ impl RateLimiter {
                 let debt = debt.parse().unwrap_or(0);
                 // Whoever has spent all does not begin anew when Redis is gone.
                 self.local.insert(key, self.now().saturating_add(debt));
-                return Added { granted: granted == 1, debt, micros };
+                return Added { granted: granted == 1, debt, micros, is_shared: true };
             }
         }
         let shares = match &self.redis {
@@ -192,7 +219,7 @@ impl RateLimiter {
 
     fn add_locally(&self, key: String, rate: Rate, micros: i64) -> Added {
         let now = self.now();
-        let mut added = Added { granted: false, debt: 0, micros };
+        let mut added = Added { granted: false, debt: 0, micros, is_shared: false };
         self.local.entry(key).and_compute_with(|known| {
             let debt = known.map_or(0, |known| known.into_value().saturating_sub(now));
             let after = debt.saturating_add_signed(micros);
@@ -219,6 +246,8 @@ struct Added {
     debt: u64,
     /// What was, or was not, added.
     micros: i64,
+    /// Redis knows of it.
+    is_shared: bool,
 }
 
 /// Where the state of a subject is kept.
@@ -250,7 +279,7 @@ impl Rate {
 
     /// What became of a debt, in the budget's own measure.
     fn told(self, added: &Added) -> Spent {
-        let Added { granted, debt, micros } = *added;
+        let Added { granted, debt, micros, .. } = *added;
         let missing = debt.saturating_add_signed(micros).saturating_sub(self.whole);
         Spent {
             granted,
@@ -306,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_debt_never_exceeds_the_budget_nor_falls_below_nothing() {
-        let limiter = RateLimiter::new(None);
+        let limiter = RateLimiter::default();
         let rate = Rate::new(1000, Duration::from_hours(1));
         let mut number = numbers(11);
         for _ in 0..20_000 {

@@ -57,7 +57,7 @@ impl Redis {
     /// The bytes under `key`; `None` also where Redis could not be asked in time.
     pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
         let key = self.key(key);
-        let found = self.patiently(async |redis| redis.get::<_, Option<Vec<u8>>>(key).await).await??;
+        let found = self.patiently("GET", async |redis| redis.get::<_, Option<Vec<u8>>>(key).await).await??;
         if found.len() > MAX_VALUE {
             self.fault("too_large");
             return None;
@@ -71,7 +71,7 @@ impl Redis {
             return;
         }
         let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        self.patiently(async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
+        self.patiently("PSETEX", async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
     }
 
     /// What a script that works on one key returns, if Redis answers in time.
@@ -86,7 +86,7 @@ impl Redis {
         for argument in arguments {
             call.arg(*argument);
         }
-        self.within(self.timeout.min(patience), async |redis| call.invoke_async(redis).await).await
+        self.within("EVALSHA", self.timeout.min(patience), async |redis| call.invoke_async(redis).await).await
     }
 
     /// Asks Redis for its version, without the breaker.
@@ -106,6 +106,11 @@ impl Redis {
         tokio::time::timeout(patience, asked).await.map_err(|_| anyhow::anyhow!("no answer within {patience:?}"))?
     }
 
+    /// Whether nobody asks it for now, because it did not answer.
+    pub fn is_left_alone(&self) -> bool {
+        self.breaker.open_until.load(Ordering::Relaxed) != 0
+    }
+
     /// Counts something that a healthy Redis would not have given.
     pub fn fault(&self, kind: &'static str) {
         self.metrics.redis_faults.get_or_create(&[("kind", kind)]).inc();
@@ -117,14 +122,16 @@ impl Redis {
 
     async fn patiently<T>(
         &self,
+        command: &'static str,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Option<T> {
-        self.within(self.timeout, ask).await
+        self.within(command, self.timeout, ask).await
     }
 
     /// The one place where a failure of Redis ends.
     async fn within<T>(
         &self,
+        command: &'static str,
         timeout: Duration,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Option<T> {
@@ -157,7 +164,10 @@ impl Redis {
                 }
             }
         };
+        let started = Instant::now();
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err("timeout"));
+        let took = started.elapsed().as_secs_f64();
+        self.metrics.redis_seconds.get_or_create(&[("command", command)]).observe(took);
         match answer {
             Ok(answer) => {
                 self.breaker.close();

@@ -26,11 +26,15 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
+use crate::infra::metrics::{Counted, Labels};
 use crate::transport::address::Peer;
 use crate::transport::{App, quick, stopped};
 
@@ -77,7 +81,7 @@ pub async fn serve(
 ) {
     let connections = affordable(max_connections);
     let places = Arc::new(Semaphore::new(connections as usize));
-    let lobby = Arc::new(Lobby::default());
+    let lobby = Arc::new(Lobby::counting(app.as_deref()));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
     let mut stopping = std::pin::pin!(stopped(stop.clone()));
@@ -264,6 +268,8 @@ impl Progress {
 struct Lobby {
     guests: Mutex<HashMap<u64, Arc<Progress>>>,
     next: AtomicU64,
+    open: Gauge,
+    shed: Family<Labels<1>, Counter>,
 }
 
 /// A connection's entry in the lobby.
@@ -271,9 +277,21 @@ struct Guest {
     id: u64,
     progress: Arc<Progress>,
     lobby: Arc<Lobby>,
+    _counted: Counted,
 }
 
 impl Lobby {
+    /// Where an app is served its metrics count the connections.
+    fn counting(app: Option<&App>) -> Self {
+        match app.map(|app| &app.core.infra.metrics) {
+            Some(metrics) => {
+                let (open, shed) = (metrics.connections.clone(), metrics.connections_shed.clone());
+                Self { open, shed, ..Self::default() }
+            }
+            None => Self::default(),
+        }
+    }
+
     fn enter(self: &Arc<Self>, peer: IpAddr) -> Guest {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let progress = Arc::new(Progress {
@@ -284,7 +302,7 @@ impl Lobby {
             evicted: Notify::new(),
         });
         self.guests.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&progress));
-        Guest { id, progress, lobby: Arc::clone(self) }
+        Guest { id, progress, _counted: Counted::by(&self.open), lobby: Arc::clone(self) }
     }
 
     /// Sends one away: who dawdles, else one of an address that has more than half of all. Returns whether the newcomer is
@@ -303,8 +321,13 @@ impl Lobby {
         });
         if let Some(guest) = victim.and_then(|id| guests.remove(&id)) {
             guest.evicted.notify_one();
+            self.shed.get_or_create(&[("how", "evicted")]).inc();
         }
-        victim != Some(u64::MAX)
+        let is_refused = victim == Some(u64::MAX);
+        if is_refused {
+            self.shed.get_or_create(&[("how", "refused")]).inc();
+        }
+        !is_refused
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerError, Value};
@@ -18,6 +18,7 @@ use crate::domain::accounts::{Right, Viewer};
 use crate::domain::reads::{Reads, Token};
 use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::{Audience, response_body};
+use crate::infra::metrics::OTHER;
 use crate::infra::rate_limit::Spent;
 use crate::transport::admission::{Admitted, Document, admit};
 use crate::transport::persisted::Unknown;
@@ -44,6 +45,8 @@ pub struct Entered {
     pub spent: Option<Spent>,
     /// What it asks for, if it is a query.
     pub question: Option<Bytes>,
+    /// The operation's name.
+    name: Option<String>,
     reads: Option<Arc<Reads>>,
     is_large: bool,
     request: Request,
@@ -64,6 +67,8 @@ pub struct Answer {
     pub cache: Decision,
     /// After a mutation: whoever shows it sees what was changed.
     pub token: Option<Token>,
+    /// What its operation is counted as.
+    pub name: &'static str,
 }
 
 /// What became of an answer as a whole; the parts of one are remembered besides.
@@ -133,7 +138,7 @@ pub async fn enter(
             return Err(refused);
         }
     };
-    let Admitted { kind, document, shape, estimate, question } = admitted;
+    let Admitted { kind, name, document, shape, estimate, question } = admitted;
     match kind {
         OperationType::Mutation if !entrance.mutations => {
             let message = "GET runs queries only; use POST";
@@ -178,7 +183,22 @@ pub async fn enter(
     let request = request.data(context);
     let new = (!is_known).then_some(document);
     let (cost, is_large) = (estimate.cost, estimate.values > LARGE);
-    Ok(Entered { kind, notes, viewer, shape, cost, spent, question, reads, is_large, request, new, unknown, subject })
+    Ok(Entered {
+        kind,
+        notes,
+        viewer,
+        shape,
+        cost,
+        spent,
+        question,
+        name,
+        reads,
+        is_large,
+        request,
+        new,
+        unknown,
+        subject,
+    })
 }
 
 /// The answer to a body that came before, if it is kept and holds still: the whole way in at one step, for those of whom
@@ -190,6 +210,7 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     if asker.viewer().id().is_some() {
         return Ok(None);
     }
+    let started = Instant::now();
     let Some(known) = app.kept.known(body) else { return Ok(None) };
     let Some(response) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
     match Reads::after(asker.seen).moment(&app.core.gate).await {
@@ -204,7 +225,9 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     let spent = pay(app, &subject, requested).await?;
     settle(app, &subject, spent, requested.saturating_sub(cost));
     infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
-    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit, token: None }))
+    let name = known.name;
+    infra.metrics.count_operation(name, "ok", started.elapsed());
+    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit, token: None, name }))
 }
 
 /// What a consistency token says.
@@ -258,6 +281,18 @@ impl Entered {
     /// # Errors
     /// When it takes too long, or a resolver panics.
     pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
+        let started = Instant::now();
+        let answered = self.run(app).await;
+        let metrics = &app.core.infra.metrics;
+        let (name, outcome) = match &answered {
+            Ok(answer) => (answer.name, answer.given.outcome()),
+            Err(refused) => (metrics.name(self.name.as_deref()), refused.code.as_str()),
+        };
+        metrics.count_operation(name, outcome, started.elapsed());
+        answered
+    }
+
+    async fn run(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
         let question = self.question.clone();
         let mut seeking = None;
         if let (Some(question), Some(reads)) = (&question, &self.reads)
@@ -344,7 +379,12 @@ impl Entered {
     fn answer(&self, app: &Arc<App>, given: Given, cost: u64, cache: Decision) -> Answer {
         let (requested, spent) = (self.cost, self.spent);
         settle(app, &self.subject, spent, requested.saturating_sub(cost));
-        Answer { given, requested, cost, spent, cache, token: None }
+        // Names of what is not valid anybody may make up.
+        let name = match given {
+            Given::Made { refused: true, .. } => OTHER,
+            _ => app.core.infra.metrics.name(self.name.as_deref()),
+        };
+        Answer { given, requested, cost, spent, cache, token: None, name }
     }
 
     /// A turn to work at the response, if it is large.

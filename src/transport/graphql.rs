@@ -26,6 +26,7 @@ use serde_json::json;
 use crate::config::StatusCodes;
 use crate::graphql::context::Asker;
 use crate::graphql::error::{is_shed, refusal, response_body};
+use crate::infra::metrics::Counted;
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
@@ -62,6 +63,7 @@ pub async fn graphql(
         return websocket::upgrade(app, peer, id, request).await;
     }
     let started = Instant::now();
+    let _runs = Counted::by(&app.core.infra.metrics.requests_running);
     let media_type = MediaType::wanted(request.headers());
     let (mut response, operation, outcome) = match answer(&app, &id, media_type, peer, request, started).await {
         Ok(answered) => answered,
@@ -202,7 +204,7 @@ async fn execute(
     };
     let answer = entered.execute(app).await?;
     if let (Given::Kept(_), Some(question), None) = (&answer.given, entered.question.take(), entered.viewer.id()) {
-        app.kept.learn(body, question, answer.requested);
+        app.kept.learn(body, kept::Known { question, cost: answer.requested, name: answer.name });
     }
     Ok(Executed::Answered(operation, answer))
 }
@@ -295,7 +297,8 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
 pub const UNSHARED: HeaderValue = HeaderValue::from_static("private, no-store");
 
 impl Given {
-    fn outcome(&self) -> &'static str {
+    /// How it went.
+    pub fn outcome(&self) -> &'static str {
         match self {
             Self::Made { refused: true, .. } => "invalid",
             Self::Made { response, .. } if is_shed(response) => "busy",

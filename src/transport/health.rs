@@ -41,7 +41,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> impl IntoResponse {
 /// All figures, for Prometheus.
 pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, media_type)], app.core.infra.metrics.text())
+    ([(CONTENT_TYPE, media_type)], app.figures())
 }
 
 /// The public keys of our tokens.

@@ -49,6 +49,8 @@ pub struct Known {
     pub question: Bytes,
     /// What it may cost.
     pub cost: u64,
+    /// What its operation is counted as.
+    pub name: &'static str,
 }
 
 /// What is kept.
@@ -120,8 +122,8 @@ impl Kept {
     }
 
     /// Remembers what a body asks for.
-    pub fn learn(&self, body: Bytes, question: Bytes, cost: u64) {
-        self.bodies.insert(body, Arc::new(Known { question, cost }));
+    pub fn learn(&self, body: Bytes, known: Known) {
+        self.bodies.insert(body, Arc::new(known));
     }
 }
 

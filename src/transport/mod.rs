@@ -78,8 +78,23 @@ impl App {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
+        for name in persisted.operations() {
+            core.infra.metrics.name(Some(&name));
+        }
         let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
         Ok(Self { core, schemas, settings, is_private, stop, turns: Turns::new(), facts, documents, kept, persisted })
+    }
+}
+
+impl App {
+    /// All figures as text, for Prometheus.
+    fn figures(&self) -> String {
+        let infra = &self.core.infra;
+        let (running, waiting) = self.turns.taken();
+        for (state, count) in [("running", running), ("waiting", waiting)] {
+            infra.metrics.turns.get_or_create(&[("state", state)]).set(count);
+        }
+        infra.figures()
     }
 }
 

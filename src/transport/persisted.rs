@@ -13,7 +13,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use async_graphql::{Request, Value};
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Name, Request, Value};
 use aws_lc_rs::digest::{SHA256, digest};
 use moka::sync::Cache;
 use redis::Script;
@@ -149,6 +151,15 @@ impl Persisted {
         let document: Arc<str> = kept.filter(|document| hex(document) == hash)?.into();
         self.seen.insert(hash.to_owned(), Arc::clone(&document));
         Some(document)
+    }
+
+    /// The names of the operations in the trusted documents.
+    pub fn operations(&self) -> Vec<String> {
+        let documents = self.trusted.values().filter_map(|document| parse_query(document).ok());
+        let names = |document: ExecutableDocument| {
+            document.operations.iter().filter_map(|(name, _)| name.map(Name::to_string)).collect::<Vec<_>>()
+        };
+        documents.flat_map(names).collect()
     }
 
     /// Whether ids of documents mean anything here.

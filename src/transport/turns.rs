@@ -6,20 +6,39 @@ use std::pin::pin;
 use std::task::Poll;
 
 use futures_util::{pending, poll};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::infra::metrics::Counted;
+
 /// Whose turn it is, first come first served.
-pub struct Turns(Semaphore);
+pub struct Turns {
+    permits: Semaphore,
+    count: usize,
+    waiting: Gauge,
+}
 
 impl Turns {
+    /// On all cores but one.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Semaphore::new(cores.saturating_sub(1).max(1)))
+        Self::of(cores.saturating_sub(1).max(1))
+    }
+
+    fn of(count: usize) -> Self {
+        Self { permits: Semaphore::new(count), count, waiting: Gauge::default() }
+    }
+
+    /// How many have a turn, and how many wait for one.
+    pub fn taken(&self) -> (i64, i64) {
+        let taken = self.count - self.permits.available_permits();
+        (i64::try_from(taken).unwrap_or(i64::MAX), self.waiting.get())
     }
 
     /// A turn, for as long as it is held.
     pub async fn next(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.acquire().await.ok()
+        let _waits = Counted::by(&self.waiting);
+        self.permits.acquire().await.ok()
     }
 
     /// Does something step by step. Each step waits for its turn; between them, when it waits for the database, say, it
@@ -40,20 +59,22 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use tokio::sync::{Semaphore, oneshot};
+    use tokio::sync::oneshot;
 
     use super::Turns;
 
     #[tokio::test]
     async fn a_turn_is_held_for_a_step_and_not_between() {
-        let turns = Turns(Semaphore::new(1));
+        let turns = Turns::of(1);
         let (tell, told) = oneshot::channel();
         let mut waits = Box::pin(turns.steps(told));
         assert!((&mut waits).now_or_never().is_none());
         let turn = turns.next().now_or_never().expect("nobody holds it");
         tell.send(7).unwrap();
         assert!((&mut waits).now_or_never().is_none(), "it went on out of turn");
+        assert_eq!(turns.taken(), (1, 1));
         drop(turn);
         assert_eq!(waits.await, Ok(7));
+        assert_eq!(turns.taken(), (0, 0));
     }
 }

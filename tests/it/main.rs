@@ -24,6 +24,7 @@ mod connections;
 mod database;
 mod door;
 mod events;
+mod figures;
 mod http;
 mod idempotency;
 mod issuer;

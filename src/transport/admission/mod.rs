@@ -10,9 +10,9 @@ mod walk;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_graphql::Request;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use async_graphql::{Name, Request};
 use axum::body::Bytes;
 
 use crate::config::Limits;
@@ -26,6 +26,8 @@ pub use documents::Documents;
 /// What was found of an operation that may run.
 pub struct Admitted {
     pub kind: OperationType,
+    /// What it is called in its document.
+    pub name: Option<String>,
     pub document: Arc<Document>,
     pub shape: Shape,
     pub estimate: Estimate,
@@ -79,7 +81,8 @@ pub fn admit(
         Some(document) => document,
         None => Arc::new(Document::read(&request.query, facts, limits, steps)?),
     };
-    let operation = choose(&document.parsed, request.operation_name.as_deref())?;
+    let (name, operation) = choose(&document.parsed, request.operation_name.as_deref())?;
+    let name = name.map(Name::to_string);
     variables::check(operation, &request.variables, facts)?;
     variables::complete(operation, &mut request.variables);
     let (shape, estimate) = shape(operation, &document.parsed, &request.variables, facts, steps)?;
@@ -97,16 +100,19 @@ pub fn admit(
         kept::question(document.number, request.operation_name.as_deref(), operation, &request.variables, is_signed_in)
     });
     request.set_parsed_query(document.parsed.clone());
-    Ok(Admitted { kind, document, shape, estimate, question })
+    Ok(Admitted { kind, name, document, shape, estimate, question })
 }
 
-fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
+fn choose<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Result<(Option<&'a Name>, &'a OperationDefinition), Refusal> {
     let mut operations = document.operations.iter();
     let found = match name {
         Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
-    found.map(|(_, operation)| &operation.node).ok_or_else(|| {
+    found.map(|(name, operation)| (name, &operation.node)).ok_or_else(|| {
         let message = "the document has several operations, or none of that name; name one in `operationName`";
         Refusal::new(Code::OperationUnclear, message)
     })
