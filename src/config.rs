@@ -168,6 +168,16 @@ pub struct Settings {
     /// Longest wait at the end for requests under way
     #[arg(long, env, global = true, default_value = "12s", value_parser = duration)]
     pub drain_timeout: Duration,
+    /// Who collects traces, by OTLP over HTTP, such as `http://collector:4318`; without one there are none. What its
+    /// headers are `OTEL_EXPORTER_OTLP_HEADERS` says
+    #[arg(long, env, global = true, value_parser = collector)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
+    /// What this service is called in traces
+    #[arg(long, env, global = true, default_value = "stockroom")]
+    pub otel_service_name: String,
+    /// Share of the requests that are traced, from 0 to 1, where their senders did not decide it
+    #[arg(long, env, global = true, default_value_t = 1.0, value_parser = share)]
+    pub otel_traces_sampler_arg: f64,
     /// How log lines look
     #[arg(long, env, global = true, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
@@ -391,6 +401,16 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("use a time with its unit, as in `250ms`, `5s` or `2m`".to_owned()),
     }
+}
+
+fn collector(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    url.ok_or_else(|| "use an address such as `http://collector:4318`".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "use a number from 0 to 1, such as `0.1`".to_owned())
 }
 
 /// No shorter than anything that relies on the log.

@@ -114,8 +114,10 @@ async fn run(cli: Cli, arguments: &clap::Command, matches: &ArgMatches) -> anyho
     let settings = cli.settings;
     match cli.command {
         None | Some(Command::Serve) => {
-            telemetry::start(&settings).map_err(Misused)?;
-            serve::run(settings).await
+            let traces = telemetry::start(&settings).map_err(Misused)?;
+            let served = serve::run(settings).await;
+            traces.finish().await;
+            served
         }
         Some(Command::Migrate { check }) => migrate(&settings, check).await,
         Some(Command::Schema { check }) => schema::run(check),

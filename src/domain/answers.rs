@@ -21,6 +21,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -167,16 +168,20 @@ impl Core {
         self.infra.metrics.flights.get_or_create(&[("role", "leader")]).inc();
         let core = self.for_all(version);
         // Owned: whoever started it may hang up without harm to the others.
-        let task = tokio::spawn(async move {
-            let flying = Arc::clone(&core);
-            let flight = tokio::spawn(async move { flying.fly(region, key, version, load).await });
-            let landed = flight.await.unwrap_or_else(|crash| Err(Error::internal(crash)));
-            let mut flights = core.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            if flights.get(&key).is_some_and(|flight| flight.version == version) {
-                flights.remove(&key);
+        let task = tokio::spawn(
+            async move {
+                let flying = Arc::clone(&core);
+                let flight =
+                    tokio::spawn(async move { flying.fly(region, key, version, load).await }.in_current_span());
+                let landed = flight.await.unwrap_or_else(|crash| Err(Error::internal(crash)));
+                let mut flights = core.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
+                if flights.get(&key).is_some_and(|flight| flight.version == version) {
+                    flights.remove(&key);
+                }
+                landed
             }
-            landed
-        });
+            .in_current_span(),
+        );
         let landing = async move { task.await.unwrap_or_else(|crash| Err(Error::internal(crash))) }.boxed().shared();
         flights.insert(key, Flight { version, landing: landing.clone() });
         landing
@@ -259,11 +264,14 @@ impl Core {
         let size = bytes.len();
         if redis.is_some() {
             let (core, ttl) = (Arc::clone(self), jitter(self.answers.ttl, key.digest));
-            tokio::spawn(async move {
-                if let Some(redis) = &core.infra.redis {
-                    redis.set(&name, &bytes, ttl).await;
+            tokio::spawn(
+                async move {
+                    if let Some(redis) = &core.infra.redis {
+                        redis.set(&name, &bytes, ttl).await;
+                    }
                 }
-            });
+                .in_current_span(),
+            );
         }
         Ok(self.keep(key, version, dependencies, Arc::new(value), size))
     }

@@ -16,6 +16,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::config::Freshness;
@@ -26,6 +27,7 @@ use crate::domain::reads::Token;
 use crate::infra::Infra;
 use crate::infra::db::Bare;
 use crate::infra::schema::{catalog_version, changes};
+use crate::infra::telemetry;
 
 /// Changes that the process remembers; an answer older than all of them is read anew.
 const REMEMBERED: usize = 20_000;
@@ -463,7 +465,8 @@ impl Gate {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         self.shared.someone_waits.notify_one();
         let asked = Instant::now();
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let span = telemetry::call("postgresql", || "version".to_owned());
+        let answer = tokio::time::timeout(PATIENCE, answer).instrument(span).await;
         self.shared.infra.metrics.gate_seconds.observe(asked.elapsed().as_secs_f64());
         match answer {
             Ok(Ok(version)) => version,

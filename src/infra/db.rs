@@ -24,9 +24,11 @@ use tokio_postgres::Socket;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::{Instrument, Span};
 
 use crate::config::Settings;
 use crate::infra::metrics::{Histograms, Labels, Metrics, histograms};
+use crate::infra::telemetry;
 
 /// Longest time to make a connection, which a free one saves.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -277,7 +279,7 @@ impl Gated {
 
     async fn get(&self) -> Result<Connection, NoConnection> {
         let asked = Instant::now();
-        let got = self.next().await;
+        let got = self.next().instrument(telemetry::call("postgresql", || "connection".to_owned())).await;
         let Figures { waits, refusals } = &self.figures;
         waits.get_or_create(&[("pool", self.name)]).observe(asked.elapsed().as_secs_f64());
         if let Err(refused) = &got {
@@ -361,15 +363,24 @@ impl Connector {
         connection.batch_execute(&self.setup).await?;
         if let Some(statements) = &self.statements {
             let statements = Arc::clone(statements);
-            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-                if let InstrumentationEvent::StartQuery { query, .. } = event {
+            let mut span = Span::none();
+            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
+                InstrumentationEvent::StartQuery { query, .. } => {
                     statements.fetch_add(1, Ordering::Relaxed);
+                    // Values may be personal: the statement alone is logged and traced.
+                    let text = || query.to_string().split(" -- binds:").next().unwrap_or_default().to_owned();
+                    span = telemetry::call("postgresql", text);
                     if tracing::enabled!(target: "sql", tracing::Level::DEBUG) {
-                        // Values may be personal: the statement alone is logged.
-                        let told = query.to_string();
-                        tracing::debug!(target: "sql", "{}", told.split(" -- binds:").next().unwrap_or_default());
+                        tracing::debug!(target: "sql", "{}", text());
                     }
                 }
+                InstrumentationEvent::FinishQuery { error, .. } => {
+                    if error.is_some() {
+                        span.record("otel.status_code", "ERROR");
+                    }
+                    span = Span::none();
+                }
+                _ => {}
             });
         }
         Ok(connection)

@@ -9,9 +9,11 @@ use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, FromRedisValue, RedisError, Script};
 use secrecy::{ExposeSecret, SecretString};
+use tracing::Instrument;
 
 use crate::config::Settings;
 use crate::infra::metrics::Metrics;
+use crate::infra::telemetry;
 
 /// After a failure Redis is left alone this long; then one request tries it again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -165,7 +167,12 @@ impl Redis {
             }
         };
         let started = Instant::now();
-        let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err("timeout"));
+        let span = telemetry::call("redis", || command.to_owned());
+        let asked = tokio::time::timeout(timeout, asked).instrument(span.clone());
+        let answer = asked.await.unwrap_or(Err("timeout"));
+        if answer.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         let took = started.elapsed().as_secs_f64();
         self.metrics.redis_seconds.get_or_create(&[("command", command)]).observe(took);
         match answer {

@@ -12,7 +12,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::sync::SemaphorePermit;
-use tracing::Instrument;
+use tracing::field::{Empty, debug};
+use tracing::{Instrument, Span, debug_span};
 
 use crate::domain::accounts::{Right, Viewer};
 use crate::domain::reads::{Reads, Token};
@@ -20,6 +21,7 @@ use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::{Audience, response_body};
 use crate::infra::metrics::OTHER;
 use crate::infra::rate_limit::Spent;
+use crate::infra::telemetry::TRACES;
 use crate::transport::admission::{Admitted, Document, admit};
 use crate::transport::persisted::Unknown;
 use crate::transport::refusal::{Code, Refusal};
@@ -282,17 +284,37 @@ impl Entered {
     /// When it takes too long, or a resolver panics.
     pub async fn execute(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
         let started = Instant::now();
-        let answered = self.run(app).await;
+        let span = self.span();
+        let answered = self.run(app, &Span::current(), &span).instrument(span.clone()).await;
         let metrics = &app.core.infra.metrics;
         let (name, outcome) = match &answered {
             Ok(answer) => (answer.name, answer.given.outcome()),
             Err(refused) => (metrics.name(self.name.as_deref()), refused.code.as_str()),
         };
         metrics.count_operation(name, outcome, started.elapsed());
+        span.record("stockroom.outcome", outcome);
+        if let Ok(answer) = &answered {
+            span.record("stockroom.cache", debug(answer.cache));
+        }
         answered
     }
 
-    async fn run(&mut self, app: &Arc<App>) -> Result<Answer, Refusal> {
+    /// The operation's part of its request's trace.
+    fn span(&self) -> Span {
+        let name = self.name.as_deref().unwrap_or_default();
+        debug_span!(
+            target: TRACES,
+            "operation",
+            otel.name = format!("{} {name}", self.kind).trim_end(),
+            graphql.operation.name = name,
+            graphql.operation.type = %self.kind,
+            stockroom.outcome = Empty,
+            stockroom.cache = Empty,
+        )
+    }
+
+    /// The log knows its request by the one span, traces know the operation by the other.
+    async fn run(&mut self, app: &Arc<App>, logged: &Span, span: &Span) -> Result<Answer, Refusal> {
         let question = self.question.clone();
         let mut seeking = None;
         if let (Some(question), Some(reads)) = (&question, &self.reads)
@@ -321,7 +343,7 @@ impl Entered {
             if is_large { owned.turns.steps(execution).await } else { execution.await }
         };
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
-        let task = tokio::spawn(work.in_current_span());
+        let task = tokio::spawn(work.instrument(span.clone()).instrument(logged.clone()));
         let timeout = app.settings.request_timeout;
         let executed = tokio::time::timeout(timeout, task).await.map_err(|_| {
             let message = match self.kind {

@@ -20,6 +20,7 @@ use hyper::body::{Frame, Incoming};
 
 use crate::domain::accounts::Viewer;
 use crate::graphql::context::Asker;
+use crate::infra::telemetry;
 use crate::transport::address::address;
 use crate::transport::door::{self, Answer, Given};
 use crate::transport::graphql::{
@@ -31,8 +32,16 @@ use crate::transport::{App, COMPRESSED_FROM, exposed, request_id, secure};
 /// Bytes of a body, at most.
 const MAX_BODY: u64 = 8 * 1024;
 /// Whoever sends one of these may get something else.
-const UNUSUAL: [HeaderName; 7] =
-    [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY, X_CONSISTENCY_TOKEN];
+const UNUSUAL: [HeaderName; 8] = [
+    AUTHORIZATION,
+    ORIGIN,
+    UPGRADE,
+    CONTENT_ENCODING,
+    COST,
+    IDEMPOTENCY_KEY,
+    X_CONSISTENCY_TOKEN,
+    request_id::TRACEPARENT,
+];
 
 /// The answer, or the request for the long way.
 pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Body>, Request<Body>> {
@@ -75,7 +84,9 @@ const VARIES: HeaderValue = HeaderValue::from_static("Accept, Authorization, ori
 const VARIES_COMPRESSED: HeaderValue = HeaderValue::from_static("Accept, Authorization, origin, accept-encoding");
 
 fn is_plain(request: &Request<Incoming>) -> bool {
-    request.method() == Method::POST
+    // What is traced is traced from its beginning.
+    !telemetry::is_on()
+        && request.method() == Method::POST
         && request.uri().path() == "/graphql"
         && !UNUSUAL.iter().any(|name| request.headers().contains_key(name))
         && check_content(request.headers()).is_ok()

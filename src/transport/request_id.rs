@@ -8,21 +8,35 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use chrono::Utc;
-use tracing::Instrument;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use crate::infra::telemetry;
+
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The request's name.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
-/// Names the request, by what the client or a proxy calls it if that can be logged.
+/// Names the request, by what the client or a proxy calls it if that can be logged, and begins its trace.
 pub async fn in_a_span(mut request: Request, next: Next) -> Response {
     let id = of(request.headers());
-    let span = tracing::info_span!("request", id);
+    let span = tracing::info_span!("request", id, trace_id = Empty);
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    // Nobody asks why a probe or a picture took its time.
+    let (trace, trace_id) = match request.uri().path() {
+        path @ "/graphql" => telemetry::request(request.method().as_str(), path, &id, traceparent),
+        _ => (Span::none(), None),
+    };
+    if let Some(trace_id) = trace_id {
+        span.record("trace_id", display(trace_id));
+    }
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(span).instrument(trace.clone()).await;
+    telemetry::answered(&trace, response.status().as_u16());
     put(response.headers_mut(), &id);
     response
 }

@@ -44,3 +44,4 @@ mod sessions;
 mod sockets;
 mod support;
 mod tokens;
+mod traces;

@@ -22,6 +22,7 @@ pub fn stockroom(arguments: &[&str]) -> Command {
         "OIDC_ISSUER",
         "OIDC_JWKS_URL",
         "MAIL_FROM",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         "PUBLIC_URL",
         "SMTP_URL",
     ] {
