@@ -3,8 +3,8 @@
 CARGO ?= cargo
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 BINARY = $(TARGET)/release/stockroom
-WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*' -not -name introspection.json) \
-	$(addprefix web/,package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
+WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
+	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
 .PHONY: run test build lint it clients browser attack timing races oracle replicas bench fuzz schema web setup setup-test setup-bench fmt clean
 
@@ -79,10 +79,11 @@ lint:
 fmt:
 	$(CARGO) fmt
 
-## Writes schema.graphql anew, for a change of the API
+## Writes schema.graphql and web/kit anew, for a change of the API or the kit
 schema:
 	$(CARGO) run --quiet -- schema > schema.graphql.new
 	mv schema.graphql.new schema.graphql
+	$(CARGO) run --quiet -- client-kit --force web/kit
 
 ## The shop and GraphiQL; without a fit Node.js GraphiQL comes from a CDN, and there is no shop
 web: web/dist/.built
@@ -101,5 +102,5 @@ setup-bench:
 
 clean:
 	$(CARGO) clean
-	rm -rf tests/clients/node_modules tests/browser/node_modules web/node_modules web/kit/introspection.json web/shop/gql \
+	rm -rf tests/clients/node_modules tests/browser/node_modules web/node_modules web/shop/gql \
 		web/dist/assets web/dist/graphiql web/dist/shop web/dist/.built

@@ -1,5 +1,6 @@
 //! What the binary can be told to do.
 
+mod client_kit;
 mod config;
 mod doctor;
 mod keys;
@@ -10,6 +11,7 @@ pub mod serve;
 mod user;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -45,6 +47,18 @@ enum Command {
         /// Only compare it with `schema.graphql` in this folder, and fail if it differs
         #[arg(long)]
         check: bool,
+    },
+    /// Write what clients of this API need: the schema in all its forms, cache policies, sign-in for Apollo and urql
+    ClientKit {
+        /// The folder to write it to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Only compare it with what is there, and fail if it differs
+        #[arg(long)]
+        check: bool,
+        /// Write over files that others changed
+        #[arg(long, conflicts_with = "check")]
+        force: bool,
     },
     /// Add products and users that might be, the same ones each time
     Seed {
@@ -121,6 +135,7 @@ async fn run(cli: Cli, arguments: &clap::Command, matches: &ArgMatches) -> anyho
         }
         Some(Command::Migrate { check }) => migrate(&settings, check).await,
         Some(Command::Schema { check }) => schema::run(check),
+        Some(Command::ClientKit { folder, check, force }) => client_kit::run(&folder, check, force),
         Some(Command::Seed { products, users }) => seed::run(&settings, products, users).await,
         Some(Command::User(command)) => user::run(&settings, command).await,
         Some(Command::Keys(command)) => keys::run(&settings, command),

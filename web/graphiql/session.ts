@@ -1,7 +1,7 @@
 // Who is signed in here. Tokens are in memory alone: a reload forgets them.
 import { useSyncExternalStore } from 'react';
 
-import { Credentials, type Tokens } from '../kit/auth';
+import { Credentials, renewal, type Tokens } from '../kit/credentials';
 
 export interface User {
   name: string | null;
@@ -15,12 +15,13 @@ interface Answer {
   errors: { code: string; message: string }[];
 }
 
-const FIELDS = `
-  user { name email role }
-  tokens { accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt }
-  errors { ... on UserError { code message } }`;
-const LOGIN = `mutation($input: LoginInput!) { login(input: $input) { ${FIELDS} } }`;
-const REFRESH = `mutation($refreshToken: String!) { refreshTokens(refreshToken: $refreshToken) { ${FIELDS} } }`;
+const LOGIN = `mutation($input: LoginInput!) {
+  login(input: $input) {
+    user { name email role }
+    tokens { accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt }
+    errors { ... on UserError { code message } }
+  }
+}`;
 const LOGOUT = 'mutation { logout { revoked } }';
 const ME = '{ me { name email role } }';
 
@@ -28,7 +29,8 @@ const ME = '{ me { name email role } }';
 const MARGIN_MS = 45_000;
 
 let user: User | null = null;
-let renewal: ReturnType<typeof setTimeout> | undefined;
+/** When the tokens are renewed. */
+let next: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<() => void>();
 
 function become(next: User | null): void {
@@ -63,24 +65,15 @@ async function ask<Data>(query: string, variables: object = {}, token?: string):
   return data;
 }
 
-export const credentials = new Credentials(
-  async (refreshToken) => {
-    const { refreshTokens } = await ask<{ refreshTokens: Answer }>(REFRESH, { refreshToken });
-    if (refreshTokens.errors.some(({ code }) => code === 'LOGIN_DELAYED')) {
-      throw new Error('there is no answer yet');
-    }
-    return refreshTokens.tokens;
-  },
-  (tokens) => {
-    clearTimeout(renewal);
-    if (tokens) {
-      const left = Date.parse(tokens.accessTokenExpiresAt) - Date.now();
-      renewal = setTimeout(() => void credentials.refresh().catch(() => undefined), Math.max(left - MARGIN_MS, 1000));
-    } else {
-      become(null);
-    }
-  },
-);
+export const credentials = new Credentials(renewal('/graphql'), (tokens) => {
+  clearTimeout(next);
+  if (tokens) {
+    const left = Date.parse(tokens.accessTokenExpiresAt) - Date.now();
+    next = setTimeout(() => void credentials.refresh().catch(() => undefined), Math.max(left - MARGIN_MS, 1000));
+  } else {
+    become(null);
+  }
+});
 
 /** Signs in, or says why not. */
 export async function signIn(email: string, password: string): Promise<string | undefined> {

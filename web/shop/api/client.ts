@@ -3,9 +3,10 @@ import { type Client as SocketClient, createClient } from 'graphql-ws';
 import { Client, fetchExchange, subscriptionExchange } from 'urql';
 import { useSyncExternalStore } from 'react';
 
-import { authentication } from '../../kit/auth';
+import { connectionParams } from '../../kit/credentials';
 import { keys, updates } from '../../kit/graphcache';
 import schema from '../../kit/introspection.json';
+import { authentication } from '../../kit/urql';
 import { documentId, documents } from './documents';
 import { credentials } from './session';
 
@@ -39,10 +40,7 @@ function socket(): SocketClient {
     lazy: credentials.current === null,
     onNonLazyError: () => live(false),
     url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql`,
-    connectionParams: async () => {
-      const token = await credentials.accessToken().catch(() => null);
-      return token === null ? {} : { authorization: `Bearer ${token}` };
-    },
+    connectionParams: connectionParams(credentials),
     retryAttempts: Infinity,
     shouldRetry: () => true,
     // Soon at first, then every few seconds, never all clients at once.

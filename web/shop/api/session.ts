@@ -3,7 +3,7 @@
 import { Client, fetchExchange } from '@urql/core';
 import { useSyncExternalStore } from 'react';
 
-import { Credentials, type Tokens } from '../../kit/auth';
+import { Credentials, type Tokens } from '../../kit/credentials';
 import { type AccountFragment, RefreshDocument, type SignedInFragment } from '../gql/graphql';
 import { documents } from './documents';
 

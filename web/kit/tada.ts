@@ -1,0 +1,10 @@
+// From `stockroom client-kit`, which writes it anew: keep what is yours elsewhere.
+import { initGraphQLTada } from 'gql.tada';
+
+import type { Scalars } from './api';
+// From `gql.tada generate-output`, where tsconfig.json extends tsconfig.tada.json.
+import type { introspection } from './graphql-env';
+
+export const graphql = initGraphQLTada<{ introspection: introspection; scalars: Scalars }>();
+
+export { type FragmentOf, readFragment, type ResultOf, type VariablesOf } from 'gql.tada';
