@@ -18,8 +18,10 @@ build: setup web
 ## Every check and every test
 test: setup-test web clients lint it
 
+# A browser has the machine to itself.
 it: web clients
-	$(CARGO) test
+	$(CARGO) test -- --skip browser::
+	$(CARGO) test --test it -- browser::
 
 ## Every attack on a server of its own, and what an honest client notices of it
 attack: build
@@ -63,9 +65,8 @@ fuzz:
 clients: tests/clients/node_modules/.package-lock.json tests/browser/node_modules/.package-lock.json
 
 ## The pages in a real browser, as customers and the staff use them
-browser: build clients
-	@sh .ci/setup node chromium
-	node tests/browser/run.mjs $(BINARY) $(ARGS)
+browser: setup-test web clients
+	$(CARGO) test --test it -- browser:: --nocapture
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --loglevel=error
@@ -95,7 +96,7 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres redis node
+	@sh .ci/setup postgres redis node chromium
 
 setup-bench:
 	@sh .ci/setup postgres node wrk

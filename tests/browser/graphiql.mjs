@@ -74,7 +74,7 @@ await story('graphiql.mjs URL STAFF_EMAIL STAFF_PASSWORD', 3, 7, async (story, u
     await tab('Watch');
     await run();
     for (let stock = 10; !/STOCK_CHANGED/.test(await response.textContent()); stock += 1) {
-      assert.ok(stock < 40, 'no event comes');
+      assert.ok(stock < 40, `no event comes: ${await response.textContent()}`);
       await api.update(lamp.id, { stock });
       await page.waitForTimeout(200);
     }

@@ -2,26 +2,23 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { Api, signIn, story } from './browser.mjs';
 
-await story('restart.mjs BINARY DATABASE_URL STAFF_EMAIL STAFF_PASSWORD', 4, 3, async (story, binary, database, email, password) => {
+const [EMAIL, PASSWORD] = ['staff@stories.test', 'correct horse battery'];
+
+await story('restart.mjs BINARY', 1, 3, async (story, binary) => {
   const folder = await mkdtemp(join(tmpdir(), 'stockroom-restart-'));
-  const key = join(folder, 'key.pem');
-  await writeFile(key, execFileSync(binary, ['keys', 'generate']), { mode: 0o600 });
   const port = await freePort();
   story.origin = `http://127.0.0.1:${port}`;
+  const place = ['--data-dir', folder, '--listen-addr', `127.0.0.1:${port}`, '--rate-limit', 'off', '--log', 'error'];
   const start = async () => {
-    const server = spawn(
-      binary,
-      ['serve', '--listen-addr', `127.0.0.1:${port}`, '--rate-limit', 'off', '--log', 'error'],
-      { env: { PATH: process.env.PATH, DATABASE_URL: database, JWT_PRIVATE_KEY_FILE: key, DATA_DIR: folder }, stdio: ['ignore', 'pipe', 'inherit'] },
-    );
-    process.once('exit', () => server.kill('SIGKILL'));
+    const server = spawn(binary, ['serve', ...place], { stdio: ['ignore', 'pipe', 'inherit'] });
+    process.once('exit', () => server.kill('SIGTERM'));
     let said = '';
     for await (const part of server.stdout) {
       said += part;
@@ -31,14 +28,16 @@ await story('restart.mjs BINARY DATABASE_URL STAFF_EMAIL STAFF_PASSWORD', 4, 3, 
   };
 
   let server = await start();
-  const api = await new Api(story.origin).signIn(email, password);
-  const chair = await api.product({ sku: 'CHA-001', name: 'Nord Oak Dining Chair', stock: 50 });
+  const account = ['user', 'create', EMAIL, '--role', 'STAFF', '--password-stdin', '--data-dir', folder];
+  execFileSync(binary, account, { input: PASSWORD, stdio: ['pipe', 'ignore', 'inherit'] });
+  const api = await new Api(story.origin).signIn(EMAIL, PASSWORD);
+  const chair = await api.product({ sku: 'CHA-901', name: 'Restart Dining Chair', stock: 50 });
   const page = await story.window();
   const main = page.getByRole('main');
 
   await story.check('The shop says that the server is away, and shows what it has.', async () => {
-    await signIn(page, email, password, '/staff');
-    await page.getByRole('link', { name: 'Nord Oak Dining Chair' }).waitFor();
+    await signIn(page, EMAIL, PASSWORD, '/staff');
+    await page.getByRole('link', { name: 'Restart Dining Chair' }).waitFor();
     await page.goto(`/product/${chair.slug}`);
     await main.getByText('50 in stock').waitFor();
     await page.waitForLoadState('networkidle');
@@ -54,14 +53,15 @@ await story('restart.mjs BINARY DATABASE_URL STAFF_EMAIL STAFF_PASSWORD', 4, 3, 
   });
   await story.check('It goes on by itself once the server is back, with what happened meanwhile.', async () => {
     server = await start();
-    await new Api(story.origin).signIn(email, password).then((again) => again.update(chair.id, { stock: 7 }));
+    await new Api(story.origin).signIn(EMAIL, PASSWORD).then((again) => again.update(chair.id, { stock: 7 }));
     await page.getByText('No connection to the stockroom.').waitFor({ state: 'hidden' });
     await main.getByText('7 in stock').waitFor();
     await page.getByRole('button', { name: /Account of/ }).waitFor();
     await main.getByRole('link', { name: 'All aisles' }).click();
-    await main.getByRole('link', { name: 'Nord Oak Dining Chair' }).waitFor();
+    await main.getByRole('link', { name: 'Restart Dining Chair' }).waitFor();
   });
-  server.kill('SIGKILL');
+  server.kill('SIGTERM');
+  await once(server, 'exit');
   await rm(folder, { recursive: true, force: true });
 });
 

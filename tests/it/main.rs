@@ -16,6 +16,7 @@ mod api_keys;
 mod architecture;
 mod audit;
 mod bad_input;
+mod browser;
 mod cache;
 mod caching;
 mod catalog;

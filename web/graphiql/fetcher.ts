@@ -1,4 +1,5 @@
-import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { createGraphiQLFetcher, type Fetcher } from '@graphiql/toolkit';
+import { type DocumentNode, Kind, parse } from 'graphql';
 import { createClient } from 'graphql-ws';
 
 import { type Extensions, tell } from './report';
@@ -48,9 +49,28 @@ const socket = createClient({
 
 // The API answers every operation with one JSON document. Without incremental delivery the fetcher asks for
 // `application/graphql-response+json` first.
-export const fetcher = createGraphiQLFetcher({
+const plain = createGraphiQLFetcher({
   url: '/graphql',
   enableIncrementalDelivery: false,
   fetch: reported,
   wsClient: socket,
 });
+
+function read(query: string): DocumentNode | undefined {
+  try {
+    return parse(query);
+  } catch {
+    // The server says what is wrong with it.
+    return undefined;
+  }
+}
+
+/** The editor knows the operations of a tab only a moment after it was chosen, so one that it names may be another tab's. */
+export const fetcher: Fetcher = (params, options) => {
+  const documentAST = read(params.query);
+  if (!documentAST) return plain(params, options);
+  const operations = documentAST.definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION);
+  const [first, ...others] = operations as { name?: { value: string } }[];
+  const operationName = others.length === 0 ? first?.name?.value : params.operationName;
+  return plain({ ...params, operationName }, { ...options, documentAST });
+};

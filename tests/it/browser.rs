@@ -1,0 +1,64 @@
+//! The pages in a real browser, as people use them: the programs under `tests/browser` say what must hold.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use stockroom::domain::accounts::{self, AccountDraft, Role};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::support::TestServer;
+
+const EMAIL: &str = "staff@stockroom.test";
+const PASSWORD: &str = "correct horse battery";
+
+/// A browser has the machine to itself, as far as other tests let it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// A server whose staff has an account.
+async fn staffed() -> TestServer {
+    assert!(stockroom::transport::pages_are_built(), "build the pages first: make web");
+    let server = TestServer::start().await;
+    let name = Some("Sam Staff".to_owned());
+    let draft = AccountDraft { email: EMAIL.to_owned(), password: PASSWORD.to_owned().into(), name };
+    accounts::commands::create_user(&server.core, draft, Role::Staff).await.unwrap();
+    server
+}
+
+/// Runs a program, and shows what it said if anything did not hold.
+async fn every_check_holds(program: &str, arguments: &[&str]) {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    assert!(folder.join("node_modules").is_dir(), "install what drives the browser first: make clients");
+    let mut command = Command::new("node");
+    command.current_dir(folder).arg(program).args(arguments);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Node.js is installed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}:\n{said}{complaints}");
+    println!("{program}: {}", said.lines().last().unwrap_or_default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graphiql_works_without_the_internet() {
+    let server = staffed().await;
+    every_check_holds("graphiql.mjs", &[&server.anonymous().url, EMAIL, PASSWORD]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_finds_and_watches_products_and_keeps_an_account() {
+    let server = staffed().await;
+    let outbox = server.outbox.to_str().unwrap();
+    every_check_holds("customer.mjs", &[&server.anonymous().url, EMAIL, PASSWORD, outbox]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_staff_keeps_the_catalogue_and_nobody_overwrites_another() {
+    let server = staffed().await;
+    every_check_holds("staff.mjs", &[&server.anonymous().url, EMAIL, PASSWORD]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shop_lives_through_a_restart_of_the_server() {
+    every_check_holds("restart.mjs", &[env!("CARGO_BIN_EXE_stockroom")]).await;
+}
