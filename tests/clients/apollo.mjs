@@ -1,8 +1,8 @@
 // Tests the client kit with Apollo Client. TOKEN is the access token of a staff user, KIT the folder of the kit.
 
 import assert from 'node:assert/strict';
-import { setTimeout as pause } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from '@apollo/client';
 import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
@@ -131,7 +131,7 @@ await check('An event of a subscription updates the list.', async () => {
 
 await checkRefresh(url, kept, (credentials) => {
   const client = connect(credentials);
-  return (query) => client.query({ query: gql(query) });
+  return (query) => client.query({ query: gql(query), fetchPolicy: 'no-cache' });
 });
 
 for (const client of clients) (client.stop ?? client.dispose).call(client);

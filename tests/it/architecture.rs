@@ -111,6 +111,7 @@ fn the_top_level_has_what_convention_expects_and_no_more() {
         "deploy",
         "diesel.toml",
         "docs",
+        "examples",
         "fuzz",
         "migrations",
         "schema.graphql",

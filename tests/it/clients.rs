@@ -1,19 +1,51 @@
 //! The real clients, as their users run them: the programs under `tests/clients` say what must hold.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use stockroom::domain::accounts::Role;
 use tokio::process::Command;
 
+use crate::support::process::{complained, run};
+use crate::support::servers::scratch;
 use crate::support::{Client, TestServer};
+
+/// A client kit as the binary writes it, in a folder of its own with the clients' packages.
+fn kit() -> String {
+    let folder = scratch("kit");
+    symlink(clients().join("node_modules"), folder.join("node_modules")).unwrap();
+    fs::write(folder.join("package.json"), r#"{ "type": "module" }"#).unwrap();
+    let kit = folder.join("kit").display().to_string();
+    let written = run(&["client-kit", &kit]);
+    assert!(written.status.success(), "{}", complained(&written));
+    kit
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
 
 /// Runs a program against the server, and shows what it said if anything did not hold.
 async fn every_check_holds(program: &str, client: &Client) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let given: Vec<&String> = std::iter::once(&client.url).chain(&client.token).collect();
+    every_check_of(program, &given).await;
+}
+
+/// The same for a program that uses the client kit.
+async fn every_check_holds_with_the_kit(program: &str, client: &Client) {
+    let kit = kit();
+    let given: Vec<&String> = std::iter::once(&client.url).chain(&client.token).chain([&kit]).collect();
+    every_check_of(program, &given).await;
+}
+
+async fn every_check_of(program: &str, given: &[&String]) {
+    let folder = clients();
     assert!(folder.join("node_modules").is_dir(), "install the clients first: make clients");
     let mut command = Command::new("node");
-    command.current_dir(folder).arg(program).arg(&client.url).args(&client.token);
+    // The kit is TypeScript.
+    command.current_dir(folder).args(["--import", "tsx", program]).args(given);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Node.js is installed");
     let said = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -49,4 +81,27 @@ async fn apollo_persists_its_queries() {
 async fn tools_read_the_schema_by_introspection() {
     let server = TestServer::start().await;
     every_check_holds("introspection.mjs", &server.anonymous()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apollo_client_keeps_its_cache_true_and_refreshes_once_with_the_kit() {
+    let server = TestServer::start().await;
+    every_check_holds_with_the_kit("apollo.mjs", &server.signed_in(Role::Staff).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urql_keeps_its_cache_true_and_refreshes_once_with_the_kit() {
+    let server = TestServer::start().await;
+    every_check_holds_with_the_kit("urql.mjs", &server.signed_in(Role::Staff).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_generators_compilers_and_linters_take_the_kit() {
+    every_check_of("tools.mjs", &[&kit()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_do_what_they_say() {
+    let server = TestServer::start().await;
+    every_check_holds_with_the_kit("examples.mjs", &server.signed_in(Role::Staff).await).await;
 }

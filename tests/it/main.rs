@@ -20,6 +20,7 @@ mod browser;
 mod cache;
 mod caching;
 mod catalog;
+mod client_kit;
 mod clients;
 mod connections;
 mod database;

@@ -2,8 +2,8 @@
 import { initGraphQLTada } from 'gql.tada';
 
 import type { Scalars } from './api';
-// From `gql.tada generate-output`, where tsconfig.json extends tsconfig.tada.json.
-import type { introspection } from './graphql-env';
+// From `gql.tada generate-output --tsconfig tsconfig.tada.json`, in this folder.
+import type { introspection } from './graph-env';
 
 export const graphql = initGraphQLTada<{ introspection: introspection; scalars: Scalars }>();
 

@@ -1,17 +1,23 @@
 // From `stockroom client-kit`, which writes it anew: keep what is yours elsewhere.
-import type { FieldPolicy, Reference, TypePolicies } from '@apollo/client';
+import type { FieldFunctionOptions, FieldPolicy, Reference, StoreObject, TypePolicies } from '@apollo/client';
 import { relayStylePagination } from '@apollo/client/utilities';
 
 import { keyless, lists } from './api';
 
 interface Edge {
-  node?: Reference | object;
+  node?: Reference | StoreObject;
 }
 
 interface Page {
   edges?: readonly Edge[];
-  nodes?: readonly (Reference | object)[];
+  nodes?: readonly (Reference | StoreObject)[];
   pageInfo?: object;
+}
+
+/** What Apollo's policy does, without its idea of what a page is. */
+interface Relay {
+  merge: (existing: Page | undefined, incoming: Page, options: FieldFunctionOptions) => Page;
+  read: (existing: Page, options: FieldFunctionOptions) => Page;
 }
 
 /**
@@ -19,10 +25,7 @@ interface Page {
  * as well, and what came without either, such as a count, is no empty list.
  */
 function pages(keyArgs: readonly string[]): FieldPolicy<Page> {
-  const { merge, read } = relayStylePagination([...keyArgs]) as Required<FieldPolicy<Page>> & {
-    merge: (existing: Page | undefined, incoming: Page, options: object) => Page;
-    read: (existing: Page, options: object) => Page;
-  };
+  const { merge, read } = relayStylePagination() as unknown as Relay;
   return {
     keyArgs: [...keyArgs],
     merge(existing, incoming, options) {

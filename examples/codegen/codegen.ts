@@ -1,0 +1,3 @@
+import { codegen } from './kit/codegen';
+
+export default codegen('*.graphql', 'gql/');
