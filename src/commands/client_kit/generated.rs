@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{BaseType, FieldDefinition, Type, TypeDefinition, TypeKind, TypeSystemDefinition};
 use async_graphql::{Name, Positioned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::graphql::sdl;
 
@@ -31,7 +31,7 @@ impl Types {
             scalars.map(|scalar| (&scalar.name.node, as_json(&scalar.name.node))).collect();
         let types = scalars.iter().map(|(name, form)| format!("  {name}: {form};\n"));
         let names = scalars.iter().map(|(name, form)| format!("  {name}: '{form}',\n"));
-        let keyless = self.0.iter().filter(|(name, definition)| !is_root(name) && self.is_keyless(definition));
+        let keyless = self.0.iter().filter(|(name, definition)| !is_root(name) && is_keyless(definition));
         let keyless = keyless.map(|(name, _)| format!("  '{name}',\n"));
         let lists = self.0.iter().filter_map(|(name, definition)| {
             let lists = fields(definition).iter().filter(|field| self.is_connection(innermost(&field.node.ty.node)));
@@ -68,15 +68,19 @@ impl Types {
     pub fn introspection(&self) -> String {
         let types = self.0.iter().filter_map(|(name, definition)| {
             let kind = composite(definition)?;
-            let mut told = json!({ "kind": kind, "name": name });
+            let mut told =
+                Map::from_iter([("kind".to_owned(), kind.into()), ("name".to_owned(), name.as_str().into())]);
             if kind != "UNION" {
-                told["fields"] = fields(definition).iter().map(|field| self.field(&field.node)).collect();
-                told["interfaces"] = implements(definition).iter().map(|name| self.named(&name.node)).collect();
+                let fields = fields(definition).iter().map(|field| self.field(&field.node));
+                let interfaces = implements(definition).iter().map(|name| self.named(&name.node));
+                told.insert("fields".to_owned(), fields.collect());
+                told.insert("interfaces".to_owned(), interfaces.collect());
             }
             if kind != "OBJECT" {
-                told["possibleTypes"] = self.possible(definition).iter().map(|name| self.named(name)).collect();
+                let possible = self.possible(definition);
+                told.insert("possibleTypes".to_owned(), possible.iter().map(|name| self.named(name)).collect());
             }
-            Some(told)
+            Some(Value::Object(told))
         });
         let types: Vec<String> = types.chain([any()]).map(|told| told.to_string()).collect();
         let root = |name: &str| json!({ "kind": "OBJECT", "name": name });
@@ -123,10 +127,6 @@ impl Types {
         let named = |other: &TypeDefinition| implements(other).iter().any(|name| name.node == definition.name.node);
         let objects = self.0.iter().filter(|(_, other)| composite(other) == Some("OBJECT") && named(other));
         objects.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn is_keyless(&self, definition: &TypeDefinition) -> bool {
-        composite(definition) == Some("OBJECT") && !has_field(definition, "id")
     }
 
     fn is_connection(&self, name: &Name) -> bool {
@@ -188,6 +188,10 @@ fn innermost(ty: &Type) -> &Name {
         BaseType::Named(name) => name,
         BaseType::List(item) => innermost(item),
     }
+}
+
+fn is_keyless(definition: &TypeDefinition) -> bool {
+    composite(definition) == Some("OBJECT") && !has_field(definition, "id")
 }
 
 fn is_root(name: &str) -> bool {
