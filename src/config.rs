@@ -165,7 +165,10 @@ pub struct Settings {
     /// Longest time to execute an operation
     #[arg(long, env, global = true, default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
-    /// Longest wait at the end for requests under way
+    /// How long a server that is told to end (SIGTERM) goes on without being ready, so that balancers send nobody any more
+    #[arg(long, env, global = true, default_value = "3s", value_parser = delay)]
+    pub shutdown_delay: Duration,
+    /// Longest wait after that for requests under way
     #[arg(long, env, global = true, default_value = "12s", value_parser = duration)]
     pub drain_timeout: Duration,
     /// Who collects traces, by OTLP over HTTP, such as `http://collector:4318`; without one there are none. What its

@@ -23,7 +23,7 @@ use crate::graphql::{self, Schemas};
 use crate::infra::mail::Route;
 use crate::infra::migrations;
 use crate::infra::postgres::write_secret;
-use crate::transport::{self, App};
+use crate::transport::{self, App, Stage};
 
 /// Products of the demo.
 const DEMO_PRODUCTS: u64 = 540;
@@ -52,23 +52,33 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     core.keep_tidy(settings.change_retention);
     core.infra.tokens.keys.keep_reading();
     let (drain, connections) = (settings.drain_timeout, settings.max_connections);
-    let (stopping, stop) = watch::channel(false);
+    let delay = settings.shutdown_delay;
+    let (proceeding, stage) = watch::channel(Stage::Serving);
     tokio::spawn(async move {
         tokio::select! {
+            // Somebody waits for it.
             _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
+            _ = terminated.recv() => {
+                tracing::info!("not ready any more; stopping in {delay:?}");
+                proceeding.send_replace(Stage::Leaving);
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    _ = interrupted.recv() => {}
+                    _ = terminated.recv() => {}
+                }
+            }
         }
         tracing::info!("stopping");
-        stopping.send_replace(true);
+        proceeding.send_replace(Stage::Stopping);
         std::future::pending::<()>().await;
     });
     let service = ServiceInfo::new(&settings);
     let schemas = Schemas::new(|| graphql::builder().data(service.clone()));
-    let app = App::new(Arc::clone(&core), schemas, settings, place.is_private(), stop.clone()).map_err(Misused)?;
-    let told = tokio::spawn(stopped_at(stop.clone()));
+    let app = App::new(Arc::clone(&core), schemas, settings, place.is_private(), stage.clone()).map_err(Misused)?;
+    let told = tokio::spawn(stopped_at(stage.clone()));
     let app = Arc::new(app);
     let router = transport::router(Arc::clone(&app));
-    transport::serve(router, Some(app), listener, connections, stop, drain).await;
+    transport::serve(router, Some(app), listener, connections, stage, drain).await;
     core.infra.mailer.finish(told.await? + drain).await;
     // Stops a private PostgreSQL.
     tokio::task::spawn_blocking(move || drop(place)).await?;
@@ -76,8 +86,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// When the server was told to stop.
-async fn stopped_at(mut stop: watch::Receiver<bool>) -> Instant {
-    let _ = stop.wait_for(|stop| *stop).await;
+async fn stopped_at(mut stage: watch::Receiver<Stage>) -> Instant {
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
     Instant::now()
 }
 

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -36,7 +37,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::infra::metrics::{Counted, Labels};
 use crate::transport::address::Peer;
-use crate::transport::{App, quick, stopped};
+use crate::transport::{App, Stage, quick, stopped};
 
 /// Longest time from connecting to the first byte, and from there to the end of a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +57,8 @@ const MAX_HEAD: usize = 32 * 1024;
 /// Files that the process needs beside its connections.
 const OTHER_FILES: u64 = 128;
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Listens on an address.
 ///
 /// # Errors
@@ -68,7 +71,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` is true, then waits for requests under way, `drain` at most.
+/// Serves until it is time to stop, then waits for requests under way, `drain` at most.
 ///
 /// Requests are answered by the router, but for those that the short way of an app answers ahead of it.
 pub async fn serve(
@@ -76,7 +79,7 @@ pub async fn serve(
     app: Option<Arc<App>>,
     listener: TcpListener,
     max_connections: u32,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     drain: Duration,
 ) {
     let connections = affordable(max_connections);
@@ -84,7 +87,7 @@ pub async fn serve(
     let lobby = Arc::new(Lobby::counting(app.as_deref()));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
-    let mut stopping = std::pin::pin!(stopped(stop.clone()));
+    let mut stopping = std::pin::pin!(stopped(stage.clone()));
     loop {
         let (stream, peer) = tokio::select! {
             () = &mut stopping => break,
@@ -106,7 +109,14 @@ pub async fn serve(
         let Some(permit) = permit else { continue };
         let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stop.clone()));
+        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
+    }
+    // Who is connected already, as far as they know, is not turned away.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let peer = peer.ip().to_canonical();
+        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
+        let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
+        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
     }
     drop(listener);
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
@@ -135,11 +145,13 @@ async fn converse(
     router: Router,
     stream: TcpStream,
     place: Place,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) {
-    let (service, held) = (TowerToHyperService::new(router), place.clone());
+    let (service, held, stage_now) = (TowerToHyperService::new(router), place.clone(), stage.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (app, service, held) = (app.clone(), service.clone(), held.clone());
+        // A look that locks nothing: there is no way back to the first stage.
+        let is_leaving = stage_now.has_changed().unwrap_or(true);
         async move {
             let progress = &held.guest.progress;
             progress.is_at(Phase::Answering);
@@ -148,19 +160,25 @@ async fn converse(
                 None => Err(request.map(Body::new)),
             };
             let mut request = match answered {
-                Ok(response) => {
+                Ok(mut response) => {
                     progress.is_at(Phase::Resting);
+                    if is_leaving {
+                        response.headers_mut().insert(CONNECTION, CLOSE);
+                    }
                     return Ok(response);
                 }
                 Err(request) => request,
             };
             request.extensions_mut().insert(Peer(progress.peer));
             request.extensions_mut().insert(held.clone());
-            let response = service.call(request).await?;
+            let mut response = service.call(request).await?;
             let streams =
                 response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));
             let goes_on = streams || response.status() == StatusCode::SWITCHING_PROTOCOLS;
             progress.is_at(if goes_on { Phase::Streaming } else { Phase::Resting });
+            if is_leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -171,7 +189,12 @@ async fn converse(
         // One that was upgraded lives on, and with it the place.
         _ = connection.as_mut() => {}
         () = place.evicted() => {}
-        () = stopped(stop) => {
+        () = stopped(stage) => {
+            let progress = &place.guest.progress;
+            if progress.was(Phase::Silent) || progress.was(Phase::Head) {
+                // Its request is on the way, and ends the connection.
+                let _ = tokio::time::timeout(LINGER, connection.as_mut()).await;
+            }
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }

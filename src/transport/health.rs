@@ -10,14 +10,14 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::transport::App;
+use crate::transport::{App, Stage};
 
 /// The process runs. Asks nobody else.
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether requests can be answered: PostgreSQL must be there, Redis need not.
+/// Whether requests are to be sent here: PostgreSQL must be there, Redis need not, and it must not be about to end.
 pub async fn readyz(State(app): State<Arc<App>>) -> impl IntoResponse {
     let patience = Duration::from_secs(1);
     let postgres = tokio::time::timeout(patience, app.core.gate.version()).await;
@@ -33,9 +33,10 @@ pub async fn readyz(State(app): State<Arc<App>>) -> impl IntoResponse {
             _ => json!({ "ok": false, "message": "no answer; requests go on without it" }),
         },
     };
-    let ready = postgres.get("ok") == Some(&Value::Bool(true));
+    let is_leaving = *app.stage.borrow() != Stage::Serving;
+    let ready = postgres.get("ok") == Some(&Value::Bool(true)) && !is_leaving;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "postgres": postgres, "redis": redis })))
+    (status, Json(json!({ "ready": ready, "leaving": is_leaving, "postgres": postgres, "redis": redis })))
 }
 
 /// All figures, for Prometheus.

@@ -50,6 +50,18 @@ use crate::transport::turns::Turns;
 pub use accept::{listen, serve};
 pub use pages::are_built as pages_are_built;
 
+/// How far a server has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It serves.
+    Serving,
+    /// It serves whoever comes, but says that it is not ready, and ends each connection with its answer: whoever sends
+    /// requests to it is to find another server in time.
+    Leaving,
+    /// Nobody is let in any more, and what is under way ends.
+    Stopping,
+}
+
 /// What handlers share.
 pub struct App {
     pub core: Arc<Core>,
@@ -57,8 +69,8 @@ pub struct App {
     pub settings: Settings,
     /// The database is this project's own, and nobody's secret.
     pub is_private: bool,
-    /// True once the server is to end.
-    pub stop: watch::Receiver<bool>,
+    /// How far the server has come.
+    pub stage: watch::Receiver<Stage>,
     /// Turns of those who send much, or ask for much.
     turns: Turns,
     facts: Facts,
@@ -75,14 +87,14 @@ impl App {
         schemas: Schemas,
         settings: Settings,
         is_private: bool,
-        stop: watch::Receiver<bool>,
+        stage: watch::Receiver<Stage>,
     ) -> anyhow::Result<Self> {
         let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
         for name in persisted.operations() {
             core.infra.metrics.name(Some(&name));
         }
         let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
-        Ok(Self { core, schemas, settings, is_private, stop, turns: Turns::new(), facts, documents, kept, persisted })
+        Ok(Self { core, schemas, settings, is_private, stage, turns: Turns::new(), facts, documents, kept, persisted })
     }
 }
 
@@ -131,8 +143,8 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Ready once the server is to end.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+async fn stopped(mut stage: watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
 }
 
 /// Headers of answers that scripts of other sites may read.

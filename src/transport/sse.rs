@@ -55,7 +55,7 @@ pub fn subscription(app: &Arc<App>, entered: Entered, audience: Audience, id: St
 
 /// Ready once the server is to end, or the viewer's token does.
 async fn until_ended(app: Arc<App>, viewer: Viewer) {
-    let stopped = stopped(app.stop.clone());
+    let stopped = stopped(app.stage.clone());
     let Viewer::User(user) = viewer else { return stopped.await };
     let expired = async {
         match user.expires_at {

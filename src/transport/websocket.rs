@@ -218,7 +218,7 @@ impl Socket {
     /// Reads messages until there is a reason to close.
     async fn read(&mut self, incoming: &mut (impl StreamExt<Item = Result<Message, axum::Error>> + Unpin)) -> Closing {
         let mut introduced = false;
-        let stopped = stopped(self.app.stop.clone());
+        let stopped = stopped(self.app.stage.clone());
         let mut ended = std::pin::pin!(tokio::time::sleep(INIT_TIMEOUT));
         let mut stopped = std::pin::pin!(stopped);
         let mut revoked: BoxFuture<'static, ()> = std::future::pending().boxed();

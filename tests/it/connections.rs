@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use stockroom::transport::Stage;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// A server that greets, with room for some connections.
-fn greets(connections: u32) -> (SocketAddr, watch::Sender<bool>) {
+fn greets(connections: u32) -> (SocketAddr, watch::Sender<Stage>) {
     let listener = stockroom::transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let (stopping, stop) = watch::channel(false);
+    let (stopping, stop) = watch::channel(Stage::Serving);
     let router = Router::new().route("/", get(async || "hello"));
     tokio::spawn(stockroom::transport::serve(router, None, listener, connections, stop, Duration::from_secs(1)));
     (address, stopping)

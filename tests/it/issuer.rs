@@ -68,7 +68,7 @@ impl Outside {
             other.keys().to_string()
         };
         let router = Router::new().route("/jwks.json", get(answer)).fallback(elsewhere);
-        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (stop, stopped) = tokio::sync::watch::channel(stockroom::transport::Stage::Serving);
         tokio::spawn(async move {
             stockroom::transport::serve(router, None, listener, 1000, stopped, Duration::ZERO).await;
             drop(stop);

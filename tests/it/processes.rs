@@ -282,6 +282,33 @@ async fn log_lines_have_the_request_id_and_no_secret() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_end_a_server_says_at_first_that_it_is_not_ready_and_serves_on() {
+    let database = TestDatabase::create().await;
+    let key = said(&run(&["keys", "generate"]));
+    let own = ["--database-url", &database.url, "--jwt-private-key", &key, "--shutdown-delay", "60s"];
+    let mut server = Server::start(&own);
+    let client = server.client();
+    let url = format!("http://127.0.0.1:{}/readyz", server.port);
+    let readiness = async || {
+        let response = client.http.get(&url).send().await.unwrap();
+        let status = response.status().as_u16();
+        let told: serde_json::Value = response.json().await.unwrap();
+        (status, told["leaving"] == true)
+    };
+    assert_eq!(readiness().await, (200, false));
+    assert!(client.post("{ __typename }", &json!({})).await.headers().get("connection").is_none());
+    server.signal("TERM");
+    crate::support::eventually("it is not ready", async || readiness().await == (503, true)).await;
+    for _ in 0..2 {
+        let answer = client.post("{ products { totalCount } }", &json!({})).await;
+        assert_eq!((answer.status().as_u16(), &answer.headers()["connection"]), (200, &"close".parse().unwrap()));
+    }
+    // Who says it twice means it.
+    server.signal("TERM");
+    assert!(server.wait(Duration::from_secs(20)).success());
+}
+
 #[test]
 fn nothing_listens_on_the_usual_ports() {
     // The tests' own servers are elsewhere, so that they never touch a developer's.

@@ -21,7 +21,7 @@ use stockroom::graphql::{self, SchemaBuilder, Schemas};
 use stockroom::infra::Infra;
 use stockroom::infra::db::Database;
 use stockroom::infra::keys::Keys;
-use stockroom::transport::{self, App};
+use stockroom::transport::{self, App, Stage};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub struct TestServer {
     pub core: Arc<Core>,
     keys: Arc<Keys>,
     /// The server ends with it.
-    _stop: watch::Sender<bool>,
+    _stage: watch::Sender<Stage>,
     /// Where it writes mails; the folder comes with the first of them.
     pub outbox: PathBuf,
     http: reqwest::Client,
@@ -94,16 +94,16 @@ impl TestServer {
         let core = Core::new(&settings, infra.unwrap());
         // A machine with much to do may be too slow at first.
         eventually("revocations are read", async || Revocations::follow(&core).await.is_ok()).await;
-        let (stop, stopped) = watch::channel(false);
+        let (stage, stages) = watch::channel(Stage::Serving);
         let connections = settings.max_connections;
         let schemas = Schemas::new(|| build(graphql::builder().data(ServiceInfo::new(&settings))));
-        let app = App::new(Arc::clone(&core), schemas, settings, true, stopped.clone()).unwrap();
+        let app = App::new(Arc::clone(&core), schemas, settings, true, stages.clone()).unwrap();
         let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let app = Arc::new(app);
         let router = transport::router(Arc::clone(&app));
-        tokio::spawn(transport::serve(router, Some(app), listener, connections, stopped, Duration::ZERO));
-        Self { address, core, keys, _stop: stop, outbox, http: reqwest::Client::new(), database }
+        tokio::spawn(transport::serve(router, Some(app), listener, connections, stages, Duration::ZERO));
+        Self { address, core, keys, _stage: stage, outbox, http: reqwest::Client::new(), database }
     }
 
     /// A client without a token.

@@ -67,9 +67,14 @@ pub struct Server {
 impl Server {
     /// Started, and ready to answer.
     pub fn start(arguments: &[&str]) -> Self {
-        let port = free_port();
+        Self::start_on(free_port(), arguments)
+    }
+
+    /// The same on this port.
+    pub fn start_on(port: u16, arguments: &[&str]) -> Self {
         let address = format!("127.0.0.1:{port}");
-        let arguments = [&["serve", "--listen-addr", &address, "--log", "warn"], UNLIMITED, arguments].concat();
+        let own = ["serve", "--listen-addr", &address, "--log", "warn", "--shutdown-delay", "0s"];
+        let arguments = [&own, UNLIMITED, arguments].concat();
         let mut child = stockroom(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (told, lines) = channel();
         let output = child.stdout.take().unwrap();
