@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients browser attack timing races oracle replicas bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle replicas bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -16,7 +16,7 @@ build: setup web
 	$(CARGO) build --release
 
 ## Every check and every test
-test: setup-test web clients lint it
+test: setup-test web clients lint chart it
 
 # A browser has the machine to itself.
 it: web clients
@@ -64,6 +64,11 @@ fuzz:
 ## The clients that the tests run the server with, and what drives a browser
 clients: tests/clients/node_modules/.package-lock.json tests/browser/node_modules/.package-lock.json
 
+## The Helm chart as it is installed, against the schemas of Kubernetes
+chart:
+	@sh .ci/setup python
+	@sh .ci/chart $(TARGET)/chart
+
 ## The pages in a real browser, as customers and the staff use them
 browser: setup-test web clients
 	$(CARGO) test --test it -- browser:: --nocapture
@@ -96,7 +101,7 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres redis node chromium
+	@sh .ci/setup postgres redis node chromium nginx haproxy promtool
 
 setup-bench:
 	@sh .ci/setup postgres node wrk
