@@ -94,6 +94,12 @@ impl Database {
         let statements = Arc::new(AtomicU64::new(0));
         let connector = |url, access| Connector::new(url, access, settings, Some(Arc::clone(&statements)));
         let figures = Figures { waits: histograms(), refusals: Family::default() };
+        for pool in ["read", "write"] {
+            for reason in ["busy", "unreachable"] {
+                // Shown before it happens, so that alerts see the first.
+                drop(figures.refusals.get_or_create(&[("pool", pool), ("reason", reason)]));
+            }
+        }
         Ok(Self {
             read: Gated::new("read", connector(url, Access::Read)?, settings, &figures),
             write: Gated::new("write", connector(url, Access::Write)?, settings, &figures),

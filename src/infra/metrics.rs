@@ -22,6 +22,9 @@ pub type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 const MAX_NAMES: usize = 100;
 /// What all others are counted as.
 pub const OTHER: &str = "other";
+/// What can be wrong with Redis.
+const REDIS_FAULTS: [&str; 8] =
+    ["broken", "busy", "no_connection", "not_connected", "refused", "timeout", "too_large", "unusable_entry"];
 /// Bytes of a name that is counted by itself.
 const MAX_NAME: usize = 64;
 
@@ -99,10 +102,20 @@ impl Default for Metrics {
             operation_seconds: shown(all, "operation_seconds", "Time of an operation by name", histograms()),
             names: RwLock::default(),
             connections: shown(all, "connections", "Connections that are open", Gauge::default()),
-            connections_shed: shown(all, "connections_shed", "Connections that made room", Family::default()),
+            connections_shed: shown(
+                all,
+                "connections_shed",
+                "Connections that made room",
+                counters("how", &["evicted", "refused"]),
+            ),
             turns: shown(all, "turns", "Large pieces of work by state", Family::default()),
             cache: shown(all, "cache", "Cache decisions by kind of answer", Family::default()),
-            flights: shown(all, "flights", "Loads of what was not remembered, and who joined", Family::default()),
+            flights: shown(
+                all,
+                "flights",
+                "Loads of what was not remembered, and who joined",
+                counters("role", &["leader", "joined"]),
+            ),
             responses: shown(all, "responses", "Responses by where they came from", Family::default()),
             gate_reads: shown(all, "gate_reads", "SELECTs of the version register", Counter::default()),
             gate_seconds: shown(all, "gate_seconds", "Time that a request waits for the version", seconds()),
@@ -111,10 +124,20 @@ impl Default for Metrics {
             feed_listeners: shown(all, "feed_listeners", "Listeners to the change log", Gauge::default()),
             database_connections: shown(all, "database_connections", "Connections to PostgreSQL", Family::default()),
             replica_reads: shown(all, "replica_reads", "Reads by who answered, with replicas", Family::default()),
-            redis_faults: shown(all, "redis_faults", "Redis failures and unusable entries", Family::default()),
+            redis_faults: shown(
+                all,
+                "redis_faults",
+                "Redis failures and unusable entries",
+                counters("kind", &REDIS_FAULTS),
+            ),
             redis_seconds: shown(all, "redis_seconds", "Time of a Redis command", histograms()),
             redis_breaker_open: shown(all, "redis_breaker_open", "Whether Redis is left alone", Gauge::default()),
-            jwks_refreshes: shown(all, "jwks_refreshes", "Requests for the outside issuer's keys", Family::default()),
+            jwks_refreshes: shown(
+                all,
+                "jwks_refreshes",
+                "Requests for the outside issuer's keys",
+                counters("outcome", &["ok", "failed"]),
+            ),
             password_hashes: shown(all, "password_hashes", "Passwords hashed or verified", Counter::default()),
             revocations_age_seconds: shown(
                 all,
@@ -123,7 +146,7 @@ impl Default for Metrics {
                 Gauge::default(),
             ),
             password_hashes_running: shown(all, "password_hashes_running", "Passwords being hashed", Gauge::default()),
-            mails: shown(all, "mails", "Mails by outcome", Family::default()),
+            mails: shown(all, "mails", "Mails by outcome", counters("outcome", &["sent", "failed", "refused"])),
             panics: shown(all, "panics", "Resolvers that panicked", Counter::default()),
             runtime_stall_seconds: shown(
                 all,
@@ -140,6 +163,16 @@ impl Default for Metrics {
 fn shown<M: Metric + Clone>(registry: &mut Registry, name: &str, about: &str, metric: M) -> M {
     registry.register(name, about, metric.clone());
     metric
+}
+
+/// A counter for each of these values of a label. They are shown before anything happens: an alert sees only a step from
+/// what was there.
+fn counters(label: &'static str, values: &[&'static str]) -> Family<Labels<1>, Counter> {
+    let family = Family::default();
+    for value in values {
+        drop(family.get_or_create(&[(label, *value)]));
+    }
+    family
 }
 
 /// From a quarter of a millisecond to eight seconds.
