@@ -65,29 +65,45 @@ pub async fn graphql(
     let started = Instant::now();
     let _runs = Counted::by(&app.core.infra.metrics.requests_running);
     let media_type = MediaType::wanted(request.headers());
-    let (mut response, operation, outcome) = match answer(&app, &id, media_type, peer, request, started).await {
+    let (mut response, told) = match answer(&app, &id, media_type, peer, request, started).await {
         Ok(answered) => answered,
         Err(refused) => {
             let response = refuse(&refused, media_type.unwrap_or(MediaType::Json), app.settings.status_codes, &id);
-            (response, "none", refused.code.as_str())
+            (response, Told { operation: "none", name: "", outcome: refused.code.as_str() })
         }
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
-    count(&app, operation, outcome, &response, started);
+    count(&app, told, &response, started);
     response
 }
 
+/// What metrics and log are told of a request.
+#[derive(Clone, Copy)]
+pub struct Told {
+    /// The kind of its operation.
+    pub operation: &'static str,
+    /// What that is counted as.
+    pub name: &'static str,
+    /// How it went.
+    pub outcome: &'static str,
+}
+
 /// Tells metrics and log of an answered request.
-pub fn count(app: &App, operation: &'static str, outcome: &'static str, response: &Response, started: Instant) {
+pub fn count(app: &App, told: Told, response: &Response, started: Instant) {
+    let Told { operation, name, outcome } = told;
     let elapsed = started.elapsed();
     let metrics = &app.core.infra.metrics;
     metrics.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).inc();
     metrics.request_seconds.observe(elapsed.as_secs_f64());
-    tracing::info!(operation, outcome, status = response.status().as_u16(), micros = elapsed.as_micros(), "graphql");
+    let (status, micros) = (response.status().as_u16(), micros(elapsed));
+    tracing::info!(operation, name, outcome, status, micros, "graphql");
 }
 
-/// A response, the kind of its operation, and how it went.
-type Answered = (Response, &'static str, &'static str);
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+type Answered = (Response, Told);
 
 async fn answer(
     app: &Arc<App>,
@@ -129,12 +145,13 @@ async fn answer(
         None => match execute(app, body, asker, by_get, headers).await? {
             Executed::Answered(operation, answer) => (operation, answer),
             Executed::Streams(entered) => {
+                let told = |outcome| Told { operation: "subscription", name: "", outcome };
                 return Ok(match sse::subscription(app, *entered, audience, id.to_owned()) {
-                    Ok(response) => (response, "subscription", "streams"),
+                    Ok(response) => (response, told("streams")),
                     Err(body) => {
                         let status = Code::ValidationFailed.status(media_type, app.settings.status_codes);
                         let headers = [(CACHE_CONTROL, UNSHARED), (CONTENT_TYPE, media_type.header())];
-                        ((status, headers, body).into_response(), "subscription", "invalid")
+                        ((status, headers, body).into_response(), told("invalid"))
                     }
                 });
             }
@@ -170,7 +187,7 @@ async fn answer(
         response.headers_mut().insert(CONTENT_TYPE, media_type.header());
         response
     };
-    Ok((response, operation, outcome))
+    Ok((response, Told { operation, name: answer.name, outcome }))
 }
 
 /// What became of a request that had to be understood.
@@ -341,11 +358,10 @@ pub fn extensions(answer: &Answer, started: Option<Instant>) -> Option<serde_jso
 }
 
 fn report(answer: &Answer, started: Instant) -> serde_json::Value {
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let mut report = json!({
         "cost": { "requested": answer.requested, "actual": answer.cost },
         "cache": answer.cache,
-        "timing": { "micros": micros },
+        "timing": { "micros": micros(started.elapsed()) },
     });
     if let (Some(spent), Some(report)) = (answer.spent, report.as_object_mut()) {
         report.insert("rateLimit".to_owned(), rate_limit(&spent));

@@ -24,7 +24,7 @@ use crate::infra::telemetry;
 use crate::transport::address::address;
 use crate::transport::door::{self, Answer, Given};
 use crate::transport::graphql::{
-    COST, IDEMPOTENCY_KEY, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers,
+    COST, IDEMPOTENCY_KEY, Told, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers,
 };
 use crate::transport::negotiation::MediaType;
 use crate::transport::{App, COMPRESSED_FROM, exposed, request_id, secure};
@@ -59,9 +59,11 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         Err(body) => return Err(Request::from_parts(parts, body)),
     };
     let asker = Asker::new(Viewer::Anonymous, address(peer, &parts.headers, &app.settings.trusted_proxies));
-    let (kept, spent) = match door::recall(app, &bytes, &asker).await {
-        Ok(Some(Answer { given: Given::Kept(kept), spent, .. })) if goes_uncompressed(&kept.body, &parts.headers) => {
-            (kept, spent)
+    let (kept, spent, name) = match door::recall(app, &bytes, &asker).await {
+        Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
+            if goes_uncompressed(&kept.body, &parts.headers) =>
+        {
+            (kept, spent, name)
         }
         _ => return Err(Request::from_parts(parts, Body::from(bytes))),
     };
@@ -76,7 +78,8 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed().clone());
     secure(headers);
     request_id::put(headers, &id);
-    tracing::info_span!("request", id).in_scope(|| count(app, "query", "ok", &response, started));
+    let told = Told { operation: "query", name, outcome: "ok" };
+    tracing::info_span!("request", id).in_scope(|| count(app, told, &response, started));
     Ok(response)
 }
 

@@ -132,6 +132,7 @@ async fn a_request_is_one_trace_down_to_its_statements_and_tells_no_value() {
     let log = server.log();
     let line = log.lines().find(|line| line.contains("slow-one")).expect("a line of the request");
     let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert!(line["name"] == "Shelf" && line["micros"].is_u64(), "{line}");
     assert_eq!((&line["span"]["id"], &line["span"]["trace_id"]), (&json!("slow-one"), &json!(TRACE)), "{line}");
 }
 
