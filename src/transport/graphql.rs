@@ -46,7 +46,7 @@ const LARGE: usize = 8 * 1024;
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `GraphQL-Cost: report` asks for `extensions` with cost, budget, the cache's decision and the time that it took.
 pub const COST: HeaderName = HeaderName::from_static("graphql-cost");
-/// What a mutation's response had in `extensions`, from whoever is to see what it did.
+/// In a mutation's response, and from whoever is to see what it did.
 pub const X_CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("x-consistency-token");
 /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -178,6 +178,9 @@ async fn answer(
                 let mut response = (status, [(CACHE_CONTROL, UNSHARED)], body).into_response();
                 // What one may spend is nobody else's business.
                 rate_headers(response.headers_mut(), answer.spent);
+                if let Some(token) = answer.token.and_then(|token| HeaderValue::from_str(&token.to_string()).ok()) {
+                    response.headers_mut().insert(X_CONSISTENCY_TOKEN, token);
+                }
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     response.headers_mut().insert(RETRY_AFTER, SOON);
                 }

@@ -148,7 +148,7 @@ async fn stopped(mut stage: watch::Receiver<Stage>) {
 }
 
 /// Headers of answers that scripts of other sites may read.
-const READ: [&str; 5] = ["etag", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id"];
+const READ: [&str; 6] = ["etag", "retry-after", "ratelimit", "ratelimit-policy", "x-consistency-token", "x-request-id"];
 
 /// The same as one header.
 fn exposed() -> &'static HeaderValue {

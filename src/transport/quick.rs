@@ -32,16 +32,8 @@ use crate::transport::{App, COMPRESSED_FROM, exposed, request_id, secure};
 /// Bytes of a body, at most.
 const MAX_BODY: u64 = 8 * 1024;
 /// Whoever sends one of these may get something else.
-const UNUSUAL: [HeaderName; 8] = [
-    AUTHORIZATION,
-    ORIGIN,
-    UPGRADE,
-    CONTENT_ENCODING,
-    COST,
-    IDEMPOTENCY_KEY,
-    X_CONSISTENCY_TOKEN,
-    request_id::TRACEPARENT,
-];
+const UNUSUAL: [HeaderName; 7] =
+    [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY, request_id::TRACEPARENT];
 
 /// The answer, or the request for the long way.
 pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Body>, Request<Body>> {
@@ -58,7 +50,13 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         Ok(bytes) => bytes,
         Err(body) => return Err(Request::from_parts(parts, body)),
     };
-    let asker = Asker::new(Viewer::Anonymous, address(peer, &parts.headers, &app.settings.trusted_proxies));
+    let mut asker = Asker::new(Viewer::Anonymous, address(peer, &parts.headers, &app.settings.trusted_proxies));
+    if let Some(token) = parts.headers.get(X_CONSISTENCY_TOKEN) {
+        let Some(seen) = token.to_str().ok().and_then(|token| door::seen(token).ok()) else {
+            return Err(Request::from_parts(parts, Body::from(bytes)));
+        };
+        asker.seen = Some(seen);
+    }
     let (kept, spent, name) = match door::recall(app, &bytes, &asker).await {
         Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
             if goes_uncompressed(&kept.body, &parts.headers) =>

@@ -154,4 +154,20 @@ await check('The cache finds nothing amiss with the kit: every type and field th
 
 for (const socket of sockets) socket.dispose();
 await shop.tidy();
-finish(10);
+await check('A consistent fetch shows with each request what its mutations were told.', async () => {
+  const { consistent } = await part(kit, 'consistency.ts');
+  const shown = [];
+  const fetched = consistent((input, init) => {
+    shown.push(init.headers.get('x-consistency-token'));
+    return fetch(input, init);
+  });
+  const headers = { 'content-type': 'application/json' };
+  const ask = async (query) => (await fetched(url, { method: 'POST', headers, body: JSON.stringify({ query }) })).json();
+  await ask('{ __typename }');
+  const { extensions } = await ask('mutation { __typename }');
+  const { data } = await ask('{ products { totalCount } }');
+  assert.deepEqual(shown, [null, null, extensions.consistencyToken]);
+  assert.equal(typeof data.products.totalCount, 'number');
+});
+
+finish(11);

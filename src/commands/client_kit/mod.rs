@@ -18,9 +18,10 @@ use crate::graphql;
 use generated::Types;
 
 /// What is the same whatever the schema says. The shop uses these very files.
-const FIXED: [(&str, &str); 8] = [
+const FIXED: [(&str, &str); 9] = [
     ("apollo.ts", include_str!("../../../web/kit/apollo.ts")),
     ("codegen.ts", include_str!("../../../web/kit/codegen.ts")),
+    ("consistency.ts", include_str!("../../../web/kit/consistency.ts")),
     ("credentials.ts", include_str!("../../../web/kit/credentials.ts")),
     ("graphcache.ts", include_str!("../../../web/kit/graphcache.ts")),
     ("tada.ts", include_str!("../../../web/kit/tada.ts")),

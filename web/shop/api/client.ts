@@ -3,6 +3,7 @@ import { type Client as SocketClient, createClient } from 'graphql-ws';
 import { Client, fetchExchange, subscriptionExchange } from 'urql';
 import { useSyncExternalStore } from 'react';
 
+import { consistent } from '../../kit/consistency';
 import { connectionParams } from '../../kit/credentials';
 import { keys, updates } from '../../kit/graphcache';
 import schema from '../../kit/introspection.json';
@@ -66,6 +67,7 @@ export function createShopClient(): { client: Client; dispose: () => void } {
   const client = new Client({
     url: '/graphql',
     preferGetMethod: false,
+    fetch: consistent(),
     fetchOptions: { headers: { accept: 'application/graphql-response+json' } },
     exchanges: [
       cacheExchange({ schema, keys, updates, optimistic }),
