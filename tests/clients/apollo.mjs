@@ -31,7 +31,11 @@ function connect(credentials) {
     webSocketImpl: WebSocket,
     connectionParams: kept.connectionParams(credentials),
   });
-  const http = ApolloLink.from([authentication(credentials), new PersistedQueryLink({ sha256 }), new HttpLink({ uri: url })]);
+  const http = ApolloLink.from([
+    authentication(credentials),
+    new PersistedQueryLink({ sha256 }),
+    new HttpLink({ uri: url }),
+  ]);
   const client = new ApolloClient({
     cache: new InMemoryCache({ possibleTypes, typePolicies }),
     link: ApolloLink.split(
@@ -71,9 +75,18 @@ await check('The cache keeps each object once, by its id, whatever asked for it.
   await client.query({ query: NODES, variables: { filter } });
   await client.query({ query: EDGES, variables: { filter } });
   const objects = Object.keys(client.cache.extract());
-  assert.deepEqual(objects.filter((key) => key.startsWith('Product:')).sort(), ids.slice(0, 2).map((id) => `Product:${id}`).sort());
+  assert.deepEqual(
+    objects.filter((key) => key.startsWith('Product:')).sort(),
+    ids
+      .slice(0, 2)
+      .map((id) => `Product:${id}`)
+      .sort(),
+  );
   // All others belong to something.
-  assert.deepEqual(objects.filter((key) => !/^(Product:|ROOT_QUERY$|__META$)/.test(key)), []);
+  assert.deepEqual(
+    objects.filter((key) => !/^(Product:|ROOT_QUERY$|__META$)/.test(key)),
+    [],
+  );
 });
 
 for (const [kind, query, nodes] of [
@@ -87,18 +100,31 @@ for (const [kind, query, nodes] of [
       await watched.fetchMore({ variables: { after: now().products.pageInfo.endCursor } });
       await seen.find((data) => nodes(data).length === length, `a list of ${length}`);
     }
-    assert.deepEqual(nodes(now()).map(({ id }) => id), ids);
+    assert.deepEqual(
+      nodes(now()).map(({ id }) => id),
+      ids,
+    );
     assert.equal(now().products.pageInfo.hasNextPage, false);
   });
 }
 
 await check('Numbered pages stay apart, and a count that came first is no empty list.', async () => {
   const client = asStaff();
-  const count = gql('query Count($filter: ProductFilter) { products(filter: $filter, sortBy: [{ field: NAME }]) { totalCount } }');
+  const count = gql(
+    'query Count($filter: ProductFilter) { products(filter: $filter, sortBy: [{ field: NAME }]) { totalCount } }',
+  );
   assert.equal((await client.query({ query: count, variables: { filter } })).data.products.totalCount, 5);
-  for (const [offset, expected] of [[undefined, ids.slice(0, 2)], [2, ids.slice(2, 4)], [0, ids.slice(0, 2)], [2, ids.slice(2, 4)]]) {
+  for (const [offset, expected] of [
+    [undefined, ids.slice(0, 2)],
+    [2, ids.slice(2, 4)],
+    [0, ids.slice(0, 2)],
+    [2, ids.slice(2, 4)],
+  ]) {
     const { data } = await client.query({ query: NODES, variables: { filter, offset } });
-    assert.deepEqual(data.products.nodes.map(({ id }) => id), expected);
+    assert.deepEqual(
+      data.products.nodes.map(({ id }) => id),
+      expected,
+    );
   }
 });
 
@@ -119,7 +145,9 @@ await check('An event of a subscription updates the list.', async () => {
   const { seen } = watch(client, { query: NODES, variables: { filter } });
   await seen.find((data) => data.products.nodes.length === 2, 'the first page');
   const events = new Inbox();
-  client.subscribe({ query: gql(EVENTS), variables: { filter } }).subscribe(({ data }) => events.add(data.productEvents));
+  client
+    .subscribe({ query: gql(EVENTS), variables: { filter } })
+    .subscribe(({ data }) => events.add(data.productEvents));
   // From the first event that is seen, none is missed.
   for (let delta = 1; events.items.length === 0; delta += 1) {
     await shop.adjustStock(ids[2], delta);

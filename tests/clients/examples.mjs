@@ -1,5 +1,5 @@
-// Runs the examples as their readers do. TOKEN is the access token of a staff user, KIT the folder of the kit, in one of
-// its own.
+// Runs the examples as their readers do. TOKEN is the access token of a staff user, KIT the folder of the kit, in one
+// of its own.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -47,49 +47,76 @@ const shop = new Shop(url, token);
 const ids = await stocked(shop, 5);
 const { email, password } = await register(url);
 
-await check('examples/apollo signs in, and loads one page after the other.', async () => {
-  const said = start('apollo', email, password);
-  await said.find((line) => line === `Signed in: ${email}`, 'who is signed in', SECONDS);
-  await said.find((line) => line === 'Chair 0, Chair 1', 'the first page');
-  await said.find((line) => line === 'Chair 0, Chair 1, Chair 2, Chair 3', 'both pages');
-}, SECONDS);
+await check(
+  'examples/apollo signs in, and loads one page after the other.',
+  async () => {
+    const said = start('apollo', email, password);
+    await said.find((line) => line === `Signed in: ${email}`, 'who is signed in', SECONDS);
+    await said.find((line) => line === 'Chair 0, Chair 1', 'the first page');
+    await said.find((line) => line === 'Chair 0, Chair 1, Chair 2, Chair 3', 'both pages');
+  },
+  SECONDS,
+);
 
-await check('examples/urql shows the stock as it changes.', async () => {
-  const said = start('urql', email, password);
-  await said.find((line) => line === 'Chair 0: 3, Chair 1: 3, Chair 2: 3', 'the stock', SECONDS);
-  // From the first event that is seen, none is missed.
-  while (said.items.length < 2) {
-    await shop.adjustStock(ids[0], 1);
-    await pause(50);
-  }
-  await shop.adjustStock(ids[1], 1000);
-  await said.find((line) => line.includes('Chair 1: 1003'), 'the new stock');
-}, SECONDS);
-
-await check('examples/codegen makes types, and finds with them.', async () => {
-  const said = start('codegen', 'chair');
-  await said.find((line) => line === 'Chair 4: 10.00 EUR', 'a product', SECONDS);
-}, SECONDS);
-
-await check('The examples compile, are short, and name the releases that they are tested with.', async () => {
-  const compilerOptions = {
-    target: 'ES2022', module: 'ESNext', moduleResolution: 'bundler', types: ['node'], strict: true, resolveJsonModule: true,
-    skipLibCheck: true, noEmit: true,
-  };
-  writeFileSync(`${folder}/tsconfig.json`, JSON.stringify({ compilerOptions, include: ['*/*.ts'] }));
-  const tsc = await promisify(execFile)(`${here}/node_modules/.bin/tsc`, { cwd: folder }).catch((error) => error);
-  assert.equal(tsc.stdout, '');
-  const tested = JSON.parse(readFileSync(`${here}/package.json`, 'utf8')).dependencies;
-  for (const example of EXAMPLES) {
-    const place = `${here}/../../examples/${example}`;
-    for (const [name, release] of Object.entries(JSON.parse(readFileSync(`${place}/package.json`, 'utf8')).dependencies)) {
-      assert.equal(release, tested[name], name);
+await check(
+  'examples/urql shows the stock as it changes.',
+  async () => {
+    const said = start('urql', email, password);
+    await said.find((line) => line === 'Chair 0: 3, Chair 1: 3, Chair 2: 3', 'the stock', SECONDS);
+    // From the first event that is seen, none is missed.
+    while (said.items.length < 2) {
+      await shop.adjustStock(ids[0], 1);
+      await pause(50);
     }
-    const code = readdirSync(place).filter((name) => /\.(ts|graphql)$/.test(name));
-    const lines = code.reduce((sum, name) => sum + readFileSync(`${place}/${name}`, 'utf8').split('\n').length - 1, 0);
-    assert.ok(lines < 60, `${example} has ${lines} lines`);
-  }
-}, SECONDS);
+    await shop.adjustStock(ids[1], 1000);
+    await said.find((line) => line.includes('Chair 1: 1003'), 'the new stock');
+  },
+  SECONDS,
+);
+
+await check(
+  'examples/codegen makes types, and finds with them.',
+  async () => {
+    const said = start('codegen', 'chair');
+    await said.find((line) => line === 'Chair 4: 10.00 EUR', 'a product', SECONDS);
+  },
+  SECONDS,
+);
+
+await check(
+  'The examples compile, are short, and name the releases that they are tested with.',
+  async () => {
+    const compilerOptions = {
+      target: 'ES2022',
+      module: 'ESNext',
+      moduleResolution: 'bundler',
+      types: ['node'],
+      strict: true,
+      resolveJsonModule: true,
+      skipLibCheck: true,
+      noEmit: true,
+    };
+    writeFileSync(`${folder}/tsconfig.json`, JSON.stringify({ compilerOptions, include: ['*/*.ts'] }));
+    const tsc = await promisify(execFile)(`${here}/node_modules/.bin/tsc`, { cwd: folder }).catch((error) => error);
+    assert.equal(tsc.stdout, '');
+    const tested = JSON.parse(readFileSync(`${here}/package.json`, 'utf8')).dependencies;
+    for (const example of EXAMPLES) {
+      const place = `${here}/../../examples/${example}`;
+      for (const [name, release] of Object.entries(
+        JSON.parse(readFileSync(`${place}/package.json`, 'utf8')).dependencies,
+      )) {
+        assert.equal(release, tested[name], name);
+      }
+      const code = readdirSync(place).filter((name) => /\.(ts|graphql)$/.test(name));
+      const lines = code.reduce(
+        (sum, name) => sum + readFileSync(`${place}/${name}`, 'utf8').split('\n').length - 1,
+        0,
+      );
+      assert.ok(lines < 60, `${example} has ${lines} lines`);
+    }
+  },
+  SECONDS,
+);
 
 for (const { pid } of running) {
   try {

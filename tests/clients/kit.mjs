@@ -111,18 +111,24 @@ export async function checkRefresh(url, { Credentials, renewal }, connect) {
   const all = (ask) => Promise.all(Array.from({ length: PARALLEL }, (_, n) => insist(ask, whoAmI(n))));
 
   let current = tokens;
-  await check(`${PARALLEL} queries at once whose token has ended make one refresh call, and all are answered.`, async () => {
-    const answers = await all(start({ ...current, accessTokenExpiresAt: new Date(0).toISOString() }));
-    current = credentials.current;
-    assert.deepEqual(ids(answers), Array(PARALLEL).fill(user.id));
-    assert.equal(refreshes, 1);
-    assert.notEqual(current.refreshToken, tokens.refreshToken);
-  });
-  await check(`${PARALLEL} queries at once whose token is refused make one refresh call, and all are answered.`, async () => {
-    const answers = await all(start({ ...current, accessToken: 'e30.e30.e30' }));
-    assert.deepEqual(ids(answers), Array(PARALLEL).fill(user.id));
-    assert.equal(refreshes, 1);
-  });
+  await check(
+    `${PARALLEL} queries at once whose token has ended make one refresh call, and all are answered.`,
+    async () => {
+      const answers = await all(start({ ...current, accessTokenExpiresAt: new Date(0).toISOString() }));
+      current = credentials.current;
+      assert.deepEqual(ids(answers), Array(PARALLEL).fill(user.id));
+      assert.equal(refreshes, 1);
+      assert.notEqual(current.refreshToken, tokens.refreshToken);
+    },
+  );
+  await check(
+    `${PARALLEL} queries at once whose token is refused make one refresh call, and all are answered.`,
+    async () => {
+      const answers = await all(start({ ...current, accessToken: 'e30.e30.e30' }));
+      assert.deepEqual(ids(answers), Array(PARALLEL).fill(user.id));
+      assert.equal(refreshes, 1);
+    },
+  );
   await check('Whose session is no more is told so, and is a stranger from then on.', async () => {
     const ask = start({ ...current, accessToken: 'e30.e30.e30', refreshToken: 'rt_none' });
     await ask(whoAmI(0));

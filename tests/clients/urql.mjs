@@ -102,15 +102,25 @@ for (const [kind, query, nodes] of [
       if (length < 5) await client.query(query, { filter, after }).toPromise();
       else assert.equal(data.products.pageInfo.hasNextPage, false);
     }
-    assert.deepEqual(nodes(seen.items.at(-1)).map(({ id }) => id), ids);
+    assert.deepEqual(
+      nodes(seen.items.at(-1)).map(({ id }) => id),
+      ids,
+    );
   });
 }
 
 await check('Numbered pages stay apart.', async () => {
   const client = asStaff();
-  for (const [offset, expected] of [[0, ids.slice(0, 2)], [2, ids.slice(2, 4)], [0, ids.slice(0, 2)]]) {
+  for (const [offset, expected] of [
+    [0, ids.slice(0, 2)],
+    [2, ids.slice(2, 4)],
+    [0, ids.slice(0, 2)],
+  ]) {
     const { data } = await client.query(NODES, { filter, offset }).toPromise();
-    assert.deepEqual(data.products.nodes.map(({ id }) => id), expected);
+    assert.deepEqual(
+      data.products.nodes.map(({ id }) => id),
+      expected,
+    );
   }
 });
 
@@ -125,7 +135,10 @@ await check('What a mutation renames, creates or deletes is so in the list.', as
   await seen.find((data) => names(data.products.nodes)[0] === 'A chair before all', 'the new product');
   const deletion = 'mutation Delete($id: ID!) { deleteProduct(by: { id: $id }) { deletedId errors { __typename } } }';
   await client.mutation(deletion, { id }).toPromise();
-  await seen.find((data) => data === seen.items.at(-1) && names(data.products.nodes)[0] === 'Chair 0', 'the list without it');
+  await seen.find(
+    (data) => data === seen.items.at(-1) && names(data.products.nodes)[0] === 'Chair 0',
+    'the list without it',
+  );
 });
 
 await check('An event of a subscription updates the list.', async () => {
@@ -133,7 +146,10 @@ await check('An event of a subscription updates the list.', async () => {
   const seen = watch(client, NODES, { filter });
   await seen.find((data) => data.products.nodes.length === 2, 'the first page');
   const events = new Inbox();
-  pipe(client.subscription(EVENTS, { filter }), subscribe(({ data }) => events.add(data.productEvents)));
+  pipe(
+    client.subscription(EVENTS, { filter }),
+    subscribe(({ data }) => events.add(data.productEvents)),
+  );
   // From the first event that is seen, none is missed.
   for (let delta = 1; events.items.length === 0; delta += 1) {
     await shop.adjustStock(ids[2], delta);

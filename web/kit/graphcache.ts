@@ -5,7 +5,9 @@ import { relayPagination } from '@urql/exchange-graphcache/extras';
 import { keyless, lists } from './api';
 
 /** What has no id is part of what it belongs to. */
-export const keys: NonNullable<CacheExchangeOpts['keys']> = Object.fromEntries(keyless.map((type) => [type, () => null]));
+export const keys: NonNullable<CacheExchangeOpts['keys']> = Object.fromEntries(
+  keyless.map((type) => [type, () => null]),
+);
 
 /** Lists as long as the pages that were read of them: for those who load more, not for numbered pages. */
 export const resolvers: Record<string, Record<string, Resolver>> = Object.fromEntries(

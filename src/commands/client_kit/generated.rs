@@ -64,7 +64,7 @@ impl Types {
         Ok(format!("{}\n", serde_json::to_string_pretty(&all.collect::<BTreeMap<_, _>>())?))
     }
 
-    /// `introspection.json`: what a normalised cache must know, which is neither inputs nor descriptions. A line a type.
+    /// `introspection.json`: what a normalised cache must know: no inputs, no descriptions. A line a type.
     pub fn introspection(&self) -> String {
         let types = self.0.iter().filter_map(|(name, definition)| {
             let kind = composite(definition)?;
