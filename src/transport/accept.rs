@@ -20,7 +20,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -102,8 +101,9 @@ pub async fn serve(
             },
         };
         let permit = tokio::select! {
-            () = &mut stopping => break,
+            biased;
             permit = permit(&places, &lobby, peer) => permit,
+            () = &mut stopping => break,
         };
         // Without one it is closed at once.
         let Some(permit) = permit else { continue };
@@ -111,17 +111,27 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
     }
-    // Who is connected already, as far as they know, is not turned away.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        let peer = peer.ip().to_canonical();
+    for (stream, peer) in waiting(listener) {
         let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
         let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
     }
-    drop(listener);
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
         tracing::warn!("requests were still under way after {drain:?}");
     }
+}
+
+/// Ends listening. Who is connected already, as far as they know, is not turned away: what the system has accepted is asked
+/// of itself, not of the runtime, which hears of it later.
+fn waiting(listener: TcpListener) -> Vec<(TcpStream, IpAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted: Vec<_> = std::iter::from_fn(|| listener.accept().ok()).collect();
+    drop(listener);
+    let ready = |(stream, peer): (std::net::TcpStream, SocketAddr)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer.ip().to_canonical()))
+    };
+    accepted.into_iter().filter_map(ready).collect()
 }
 
 /// A connection's place among those that there may be; whoever takes the connection over takes this along.
