@@ -123,7 +123,12 @@ impl Default for Metrics {
             feed_lag_seconds: shown(all, "feed_lag_seconds", "Time since listeners knew everything", Gauge::default()),
             feed_listeners: shown(all, "feed_listeners", "Listeners to the change log", Gauge::default()),
             database_connections: shown(all, "database_connections", "Connections to PostgreSQL", Family::default()),
-            replica_reads: shown(all, "replica_reads", "Reads by who answered, with replicas", Family::default()),
+            replica_reads: shown(
+                all,
+                "replica_reads",
+                "Reads by who answered, with replicas",
+                counters("from", &["replica", "late_replica", "primary"]),
+            ),
             redis_faults: shown(
                 all,
                 "redis_faults",
