@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use diesel::sql_types::{self, Array, Jsonb, Nullable, Text};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
     Selectable, SelectableHelper,
@@ -102,39 +103,39 @@ fn json(value: &impl Serialize) -> Option<serde_json::Value> {
     serde_json::to_value(value).ok()
 }
 
-/// Raises the version and appends these changes: the last statements of a transaction.
+/// Raises the version and appends these changes: the last statement of a transaction.
 pub async fn record(
     connection: &mut AsyncPgConnection,
     actor: Option<UserId>,
     happened: Vec<Change>,
 ) -> QueryResult<Version> {
+    let (mut entities, mut kinds, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut befores, mut afters) = (Vec::new(), Vec::new());
+    for Change { entity, kind, id, before, after } in happened {
+        entities.push(entity.as_str());
+        kinds.push(kind.as_str());
+        ids.push(id);
+        befores.push(before);
+        afters.push(after);
+    }
     // The register's row stays locked until the commit: versions become visible in order.
-    let version: Version = diesel::update(catalog_version::table)
-        .set(catalog_version::v.eq(catalog_version::v + 1))
-        .returning(catalog_version::v)
-        .get_result(connection)
-        .await?;
-    let rows: Vec<_> = (0_i32..)
-        .zip(happened)
-        .map(|(n, change)| {
-            (
-                changes::v.eq(version),
-                changes::n.eq(n),
-                changes::entity.eq(change.entity),
-                changes::kind.eq(change.kind),
-                changes::entity_id.eq(change.id),
-                changes::before.eq(change.before),
-                changes::after.eq(change.after),
-                changes::actor_id.eq(actor),
-            )
-        })
-        .collect();
-    diesel::insert_into(changes::table).values(rows).execute(connection).await?;
-    Ok(version)
+    let recorded = record_changes(entities, kinds, ids, befores, afters, actor.map(|actor| actor.0));
+    diesel::select(recorded).get_result(connection).await
 }
 
 diesel::define_sql_function! {
-    fn pg_is_in_recovery() -> diesel::sql_types::Bool;
+    fn record_changes(
+        entities: Array<Text>,
+        kinds: Array<Text>,
+        ids: Array<Nullable<sql_types::Uuid>>,
+        befores: Array<Nullable<Jsonb>>,
+        afters: Array<Nullable<Jsonb>>,
+        actor: Nullable<sql_types::Uuid>,
+    ) -> BigInt;
+}
+
+diesel::define_sql_function! {
+    fn pg_is_in_recovery() -> Bool;
 }
 
 /// The version that is seen on this connection, and whether it is one to a replica.

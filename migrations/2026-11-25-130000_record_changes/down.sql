@@ -1,0 +1,1 @@
+DROP FUNCTION record_changes(text[], text[], uuid[], jsonb[], jsonb[], uuid);
