@@ -336,10 +336,11 @@ impl Connector {
     ) -> anyhow::Result<Self> {
         let mut config = parse_url(url.expose_secret())?;
         config.application_name("stockroom").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
+        // Nothing here runs long enough to be worth compiling, whatever PostgreSQL thinks where it has no statistics yet.
         let read_only = if access == Access::Read { "on" } else { "off" };
         let setup = format!(
             "SET default_transaction_read_only = {read_only}; SET statement_timeout = {}; \
-             SET client_connection_check_interval = 250; SET lock_timeout = {}; \
+             SET jit = off; SET client_connection_check_interval = 250; SET lock_timeout = {}; \
              SET idle_in_transaction_session_timeout = 5000; SET timezone = 'UTC'; \
              SET pg_trgm.word_similarity_threshold = 0.42",
             settings.statement_timeout.as_millis(),

@@ -151,3 +151,29 @@ async fn the_reading_pool_cannot_write() {
     let refused = connection.batch_execute("DELETE FROM users").await.unwrap_err();
     assert!(refused.to_string().contains("read-only"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_statistics_is_read_without_compiling_the_statement() {
+    use diesel_async::RunQueryDsl;
+
+    #[derive(diesel::QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = diesel::sql_types::Text, column_name = "QUERY PLAN")]
+        line: String,
+    }
+
+    let database = TestDatabase::create().await;
+    let client = database.connect().await;
+    let fill = "INSERT INTO changes (v, n, entity, entity_id, kind)
+        SELECT v, 0, 'PRODUCT', gen_random_uuid(), 'CREATED' FROM generate_series(1, 20000) AS v";
+    client.batch_execute(fill).await.unwrap();
+    let news = "EXPLAIN ANALYZE SELECT * FROM catalog_version LEFT JOIN LATERAL
+        (SELECT * FROM changes WHERE changes.v > 19990 ORDER BY changes.v, n LIMIT 20000) AS c ON true ORDER BY c.v";
+    let compiles = |plan: Vec<String>| plan.iter().any(|line| line.contains("JIT:"));
+    let rows = client.query(news, &[]).await.unwrap();
+    let is_able = client.query_one("SELECT pg_jit_available()", &[]).await.unwrap().get::<_, bool>(0);
+    assert_eq!(compiles(rows.iter().map(|row| row.get(0)).collect()), is_able, "the plan would not be compiled anyway");
+    let mut ours = connect(&database.url).await;
+    let lines: Vec<Line> = diesel::sql_query(news).load(&mut ours).await.unwrap();
+    assert!(!compiles(lines.into_iter().map(|line| line.line).collect()));
+}
