@@ -137,9 +137,8 @@ enum Seen {
 pub async fn check(db: &Database) -> anyhow::Result<Vec<(String, anyhow::Result<Version>)>> {
     let (mut primary, mut checked) = (None, Vec::new());
     let identity = identity(&mut primary, db).await?;
+    let (version, _) = seen_on(&mut db.direct().await?).await?;
     for replica in db.replicas() {
-        let mut direct = db.direct().await?;
-        let (version, _) = seen_on(&mut direct).await?;
         let seen = timely(follows(&mut None, replica, identity)).await;
         checked.push((replica.place(), seen.map(|seen| (version - seen).max(0))));
     }

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::config::Settings;
-use crate::infra::metrics::Metrics;
+use crate::infra::metrics::{Counted, Metrics};
 
 /// Memory in KiB, passes and lanes: OWASP's first choice for Argon2id.
 const PARAMS: (u32, u32, u32) = (19 * 1024, 2, 1);
@@ -111,7 +111,8 @@ impl Passwords {
         let job = move || {
             // Nothing is hashed for a caller who went away while they waited; one who goes away now leaves their place to it.
             let Some(_place) = waiting.upgrade() else { return };
-            let _counted = Running::begin(&metrics);
+            metrics.password_hashes.inc();
+            let _counted = Counted::by(&metrics.password_hashes_running);
             let _ = done.send(work());
         };
         self.queue.send(Box::new(job)).map_err(|_| anyhow!("nobody hashes"))?;
@@ -137,23 +138,6 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let _ = catch_unwind(AssertUnwindSafe(job));
-    }
-}
-
-/// Counts a hash for as long as it runs.
-struct Running<'a>(&'a Metrics);
-
-impl<'a> Running<'a> {
-    fn begin(metrics: &'a Metrics) -> Self {
-        metrics.password_hashes.inc();
-        metrics.password_hashes_running.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.password_hashes_running.dec();
     }
 }
 

@@ -86,6 +86,11 @@ pub async fn serve(
     let lobby = Arc::new(Lobby::counting(app.as_deref()));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
+    let welcome = |stream: TcpStream, peer, permit| {
+        let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
+    };
     let mut stopping = std::pin::pin!(stopped(stage.clone()));
     loop {
         let (stream, peer) = tokio::select! {
@@ -107,14 +112,11 @@ pub async fn serve(
         };
         // Without one it is closed at once.
         let Some(permit) = permit else { continue };
-        let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
-        let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
+        welcome(stream, peer, permit);
     }
     for (stream, peer) in waiting(listener) {
         let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { break };
-        let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
-        tokio::spawn(converse(http.clone(), app.clone(), router.clone(), stream, place, stage.clone()));
+        welcome(stream, peer, permit);
     }
     if tokio::time::timeout(drain, places.acquire_many(connections)).await.is_err() {
         tracing::warn!("requests were still under way after {drain:?}");

@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from '@apollo/client';
 import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
@@ -12,7 +11,7 @@ import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
 import { Inbox, check, finish, parameters } from './check.mjs';
-import { EVENTS, RENAME, checkRefresh, page, part, stocked } from './kit.mjs';
+import { EVENTS, RENAME, checkEvents, checkRefresh, page, part, stocked } from './kit.mjs';
 import { Shop } from './shop.mjs';
 
 const [url, token, kit] = parameters('apollo.mjs URL TOKEN KIT', 3);
@@ -148,13 +147,7 @@ await check('An event of a subscription updates the list.', async () => {
   client
     .subscribe({ query: gql(EVENTS), variables: { filter } })
     .subscribe(({ data }) => events.add(data.productEvents));
-  // From the first event that is seen, none is missed.
-  for (let delta = 1; events.items.length === 0; delta += 1) {
-    await shop.adjustStock(ids[2], delta);
-    await pause(50);
-  }
-  await shop.adjustStock(ids[0], 1000);
-  await seen.find((data) => data.products.nodes[0].stock.available === 1003, 'the new stock');
+  await checkEvents(shop, ids, events, seen);
 });
 
 await checkRefresh(url, kept, (credentials) => {

@@ -64,6 +64,17 @@ export async function register(url) {
   return { ...data.register, ...input };
 }
 
+/** Whether the first of the products has the stock in a list that an event told of. */
+export async function checkEvents(shop, ids, events, seen) {
+  // From the first event that is seen, none is missed.
+  for (let delta = 1; events.items.length === 0; delta += 1) {
+    await shop.adjustStock(ids[2], delta);
+    await pause(50);
+  }
+  await shop.adjustStock(ids[0], 1000);
+  await seen.find((data) => data.products.nodes[0].stock.available === 1003, 'the new stock');
+}
+
 /** Asks again where the machine has too much to do. */
 async function insist(ask, query) {
   for (;;) {

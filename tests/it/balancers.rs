@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::cache::{instance_flags, sign_in, signing_key};
 use crate::sockets::{Socket, WATCH};
-use crate::support::process::Server;
+use crate::support::process::{Server, instance_flags, sign_in, signing_key};
 use crate::support::servers::{TestDatabase, free_port, scratch, servers};
 use crate::support::{Client, eventually};
 

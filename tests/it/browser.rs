@@ -1,13 +1,9 @@
 //! The pages in a real browser, as people use them: the programs under `tests/browser` say what must hold.
 
-use std::path::Path;
-use std::process::Stdio;
-
 use stockroom::domain::accounts::{self, AccountDraft, Role};
-use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::support::TestServer;
+use crate::support::{TestServer, programs};
 
 const EMAIL: &str = "staff@stockroom.test";
 const PASSWORD: &str = "correct horse battery";
@@ -25,18 +21,9 @@ async fn staffed() -> TestServer {
     server
 }
 
-/// Runs a program, and shows what it said if anything did not hold.
-async fn every_check_holds(program: &str, arguments: &[&str]) {
+async fn every_check_holds(program: &str, given: &[&str]) {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    assert!(folder.join("node_modules").is_dir(), "install what drives the browser first: make clients");
-    let mut command = Command::new("node");
-    command.current_dir(folder).arg(program).args(arguments);
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Node.js is installed");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program}:\n{said}{complaints}");
-    println!("{program}: {}", said.lines().last().unwrap_or_default());
+    programs::every_check_holds("browser", &[program], given).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
-use stockroom::infra::keys::SigningKey;
 
-use crate::support::process::{self, Server};
-use crate::support::servers::{RedisServer, TestDatabase, scratch, servers};
+use crate::support::process::{Server, instance_flags, sign_in, signing_key};
+use crate::support::servers::{RedisServer, TestDatabase, servers};
 use crate::support::{Client, TestServer};
 
 const LIST: &str = "{ products(first: 100) { nodes { name category { name } createdBy { name } } } }";
@@ -92,45 +91,10 @@ async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
     }
 }
 
-/// What instances on one database and one Redis have in common.
-pub fn instance_flags<'a>(database: &'a TestDatabase, redis: &'a str, key: &'a str) -> [&'a str; 8] {
-    let (url, prefix) = (&database.url, &database.name);
-    ["--database-url", url, "--redis-url", redis, "--redis-prefix", prefix, "--jwt-private-key-file", key]
-}
-
-/// A key file that two processes can share.
-pub fn signing_key() -> String {
-    use secrecy::ExposeSecret;
-    let path = scratch("key").join("key.pem");
-    std::fs::write(&path, SigningKey::generate().unwrap().pem.expose_secret()).unwrap();
-    path.display().to_string()
-}
-
 /// A figure of a server's metrics; nothing yet is 0.
 async fn metric(server: &Server, name: &str) -> u64 {
     let text = reqwest::get(format!("http://127.0.0.1:{}/metrics", server.port)).await.unwrap().text().await.unwrap();
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
-}
-
-/// A member of the staff, made by the command line.
-pub async fn sign_in(server: &Server, database: &TestDatabase, redis: &str) -> Client {
-    let create = [
-        "user",
-        "create",
-        "staff@stockroom.test",
-        "--role",
-        "STAFF",
-        "--password-stdin",
-        "--database-url",
-        &database.url,
-        "--redis-url",
-        redis,
-    ];
-    let made = process::run_with_input(&create, "correct horse\n");
-    assert!(made.status.success(), "{}", process::complained(&made));
-    let login = "mutation { login(input: { email: \"staff@stockroom.test\", password: \"correct horse\" }) { tokens { accessToken } } }";
-    let data = server.client().data(login, json!({})).await;
-    Client { token: Some(data["login"]["tokens"]["accessToken"].as_str().unwrap().to_owned()), ..server.client() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

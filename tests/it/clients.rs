@@ -2,20 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
 use stockroom::domain::accounts::Role;
-use tokio::process::Command;
 
 use crate::support::process::{complained, run};
 use crate::support::servers::scratch;
-use crate::support::{Client, TestServer};
+use crate::support::{Client, TestServer, programs};
 
 /// A client kit as the binary writes it, in a folder of its own with the clients' packages.
 fn kit() -> String {
     let folder = scratch("kit");
-    symlink(clients().join("node_modules"), folder.join("node_modules")).unwrap();
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node_modules");
+    symlink(packages, folder.join("node_modules")).unwrap();
     fs::write(folder.join("package.json"), r#"{ "type": "module" }"#).unwrap();
     let kit = folder.join("kit").display().to_string();
     let written = run(&["client-kit", &kit]);
@@ -23,34 +22,22 @@ fn kit() -> String {
     kit
 }
 
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-/// Runs a program against the server, and shows what it said if anything did not hold.
+/// Runs a program against the server.
 async fn every_check_holds(program: &str, client: &Client) {
-    let given: Vec<&String> = std::iter::once(&client.url).chain(&client.token).collect();
+    let given: Vec<&str> = std::iter::once(&client.url).chain(&client.token).map(String::as_str).collect();
     every_check_of(program, &given).await;
 }
 
 /// The same for a program that uses the client kit.
 async fn every_check_holds_with_the_kit(program: &str, client: &Client) {
     let kit = kit();
-    let given: Vec<&String> = std::iter::once(&client.url).chain(&client.token).chain([&kit]).collect();
-    every_check_of(program, &given).await;
+    let given = std::iter::once(&client.url).chain(&client.token).chain([&kit]);
+    every_check_of(program, &given.map(String::as_str).collect::<Vec<_>>()).await;
 }
 
-async fn every_check_of(program: &str, given: &[&String]) {
-    let folder = clients();
-    assert!(folder.join("node_modules").is_dir(), "install the clients first: make clients");
-    let mut command = Command::new("node");
+async fn every_check_of(program: &str, given: &[&str]) {
     // The kit is TypeScript.
-    command.current_dir(folder).args(["--import", "tsx", program]).args(given);
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Node.js is installed");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program}:\n{said}{complaints}");
-    println!("{program}: {}", said.lines().last().unwrap_or_default());
+    programs::every_check_holds("clients", &["--import", "tsx", program], given).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,10 +80,10 @@ const CHANGES: i64 = 600;
 async fn no_event_is_lost_or_doubled_when_instances_are_killed() {
     let database = TestDatabase::create().await;
     let redis = servers().redis_url();
-    let key = crate::cache::signing_key();
-    let flags = crate::cache::instance_flags(&database, &redis, &key);
+    let key = crate::support::process::signing_key();
+    let flags = crate::support::process::instance_flags(&database, &redis, &key);
     let writer = Server::start(&flags);
-    let staff = crate::cache::sign_in(&writer, &database, &redis).await;
+    let staff = crate::support::process::sign_in(&writer, &database, &redis).await;
     staff.create_product(json!({ "sku": "COUNTED", "stock": 0 })).await;
 
     let writing = tokio::spawn(async move {

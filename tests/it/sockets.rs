@@ -216,11 +216,11 @@ fn resident_kib(server: &Server) -> u64 {
 async fn process() -> (Server, Client, TestDatabase) {
     let database = TestDatabase::create().await;
     let redis = servers().redis_url();
-    let key = crate::cache::signing_key();
-    let flags = crate::cache::instance_flags(&database, &redis, &key);
+    let key = crate::support::process::signing_key();
+    let flags = crate::support::process::instance_flags(&database, &redis, &key);
     // Time enough for what waits for a lock.
     let server = Server::start(&[&flags[..], &["--statement-timeout", "20s"]].concat());
-    let staff = crate::cache::sign_in(&server, &database, &redis).await;
+    let staff = crate::support::process::sign_in(&server, &database, &redis).await;
     (server, staff, database)
 }
 

@@ -1,6 +1,7 @@
 //! What tests stand on: servers that are started once, a database for each test, and clients.
 
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod servers;
 pub mod standby;

@@ -6,7 +6,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::servers::free_port;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use stockroom::infra::keys::SigningKey;
+
+use super::servers::{TestDatabase, free_port, scratch};
 use super::{Client, UNLIMITED};
 
 /// The binary with these arguments, without the settings of whoever runs the tests.
@@ -135,6 +139,40 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What instances on one database and one Redis have in common.
+pub fn instance_flags<'a>(database: &'a TestDatabase, redis: &'a str, key: &'a str) -> [&'a str; 8] {
+    let (url, prefix) = (&database.url, &database.name);
+    ["--database-url", url, "--redis-url", redis, "--redis-prefix", prefix, "--jwt-private-key-file", key]
+}
+
+/// A key file that two processes can share.
+pub fn signing_key() -> String {
+    let path = scratch("key").join("key.pem");
+    std::fs::write(&path, SigningKey::generate().unwrap().pem.expose_secret()).unwrap();
+    path.display().to_string()
+}
+
+/// A member of the staff, made by the command line.
+pub async fn sign_in(server: &Server, database: &TestDatabase, redis: &str) -> Client {
+    let create = [
+        "user",
+        "create",
+        "staff@stockroom.test",
+        "--role",
+        "STAFF",
+        "--password-stdin",
+        "--database-url",
+        &database.url,
+        "--redis-url",
+        redis,
+    ];
+    let made = run_with_input(&create, "correct horse\n");
+    assert!(made.status.success(), "{}", complained(&made));
+    let login = "mutation { login(input: { email: \"staff@stockroom.test\", password: \"correct horse\" }) { tokens { accessToken } } }";
+    let data = server.client().data(login, json!({})).await;
+    Client { token: Some(data["login"]["tokens"]["accessToken"].as_str().unwrap().to_owned()), ..server.client() }
 }
 
 /// The id of the PostgreSQL that runs in a data folder.
