@@ -94,8 +94,9 @@ macro_rules! with_token {
         #[ComplexObject]
         impl $payload {
             /// Send it as the header `X-Consistency-Token`, and what you read has seen this change, on whichever replica.
-            async fn consistency_token(&self, ctx: &Context<'_>) -> Result<String> {
-                Ok(ctx.request().core.gate.token().await?.to_string())
+            /// Null, with an error, if the change is made and no more can be read of it.
+            async fn consistency_token(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+                Ok(Some(ctx.request().core.gate.token().await?.to_string()))
             }
         }
     )*};
