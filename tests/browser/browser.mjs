@@ -14,6 +14,9 @@ export { check };
 const PATIENCE_SECONDS = 300;
 const PROGRAM_SECONDS = 1200;
 
+/** How much of a page may jump while it loads, as `layout-shift` measures it: less is good, says https://web.dev/articles/cls. */
+const MAX_JUMP = 0.1;
+
 const PROGRAM =
   process.env.CHROMIUM ??
   [
@@ -43,7 +46,7 @@ export async function story(usage, count, expected, tell) {
   const origin = URL.canParse(given[0]) ? new URL(given[0]).origin : undefined;
   const told = new Story(browser, origin);
   await tell(told, ...given);
-  await check('No page asked another site, broke its policy, or threw.', async () => assert.deepEqual(told.faults, []));
+  await check('No page asked another site, broke its policy, jumped, or threw.', async () => assert.deepEqual(told.faults, []));
   await browser.close();
   finish(expected + 1);
 }
@@ -60,8 +63,8 @@ class Story {
     return check(sentence, body, PATIENCE_SECONDS);
   }
 
-  /** A window of its own, with nothing that another one has. */
-  async window({ phone = false, dark = false } = {}) {
+  /** A window of its own, with nothing that another one has. What others change meanwhile may move what it shows. */
+  async window({ phone = false, dark = false, othersChangeIt = false } = {}) {
     const context = await this.browser.newContext({
       ...(phone ? PHONE : DESKTOP),
       baseURL: this.origin,
@@ -77,6 +80,23 @@ class Story {
         return route.abort();
       },
     );
+    await context.exposeBinding('jumped', ({ page }, sum, moved) => {
+      if (sum > MAX_JUMP && !othersChangeIt) this.faults.push(`${new URL(page.url()).pathname} jumped by ${sum.toFixed(3)}: ${moved}`);
+    });
+    await context.addInitScript(() => {
+      let [sum, first, last] = [0, 0, 0];
+      new PerformanceObserver((list) => {
+        for (const { startTime, value, hadRecentInput, sources } of list.getEntries()) {
+          // What people did themselves is no jump.
+          if (hadRecentInput) continue;
+          // Jumps are summed up while they follow each other, for five seconds at most.
+          if (startTime - last > 1000 || startTime - first > 5000) [sum, first] = [0, startTime];
+          last = startTime;
+          sum += value;
+          globalThis.jumped(sum, sources.map(({ node }) => node?.className || node?.nodeName).join(', '));
+        }
+      }).observe({ type: 'layout-shift', buffered: true });
+    });
     const page = await context.newPage();
     page.on('pageerror', ({ name, message, stack }) => this.faults.push(`threw ${name}: ${message} ${stack}`));
     page.on('console', (message) => {

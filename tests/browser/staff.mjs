@@ -7,7 +7,7 @@ import { Api, assertAccessible, assertSeenWithinASecond, signIn, story } from '.
 await story('staff.mjs URL STAFF_EMAIL STAFF_PASSWORD', 3, 10, async (story, url, email, password) => {
   const api = await new Api(story.origin).signIn(email, password);
   await api.stock(6);
-  const [page, colleague, customer] = [await story.window(), await story.window(), await story.window({ phone: true })];
+  const [page, colleague, customer] = [await story.window(), await story.window(), await story.window({ phone: true, othersChangeIt: true })];
   const main = page.getByRole('main');
   const row = (of, name) => of.getByRole('row', { name });
 

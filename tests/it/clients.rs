@@ -6,8 +6,8 @@ use std::path::Path;
 
 use stockroom::domain::accounts::Role;
 
-use crate::support::process::{complained, run};
-use crate::support::servers::scratch;
+use crate::support::process::{Server, complained, instance_flags, run, sign_in, signing_key};
+use crate::support::servers::{TestDatabase, scratch, servers};
 use crate::support::{Client, TestServer, programs};
 
 /// A client kit as the binary writes it, in a folder of its own with the clients' packages.
@@ -28,11 +28,12 @@ async fn every_check_holds(program: &str, client: &Client) {
     every_check_of(program, &given).await;
 }
 
-/// The same for a program that uses the client kit.
-async fn every_check_holds_with_the_kit(program: &str, client: &Client) {
-    let kit = kit();
-    let given = std::iter::once(&client.url).chain(&client.token).chain([&kit]);
-    every_check_of(program, &given.map(String::as_str).collect::<Vec<_>>()).await;
+/// The same for a program that uses the client kit, as one of the staff, with the binary itself as the server.
+async fn every_check_holds_with_the_kit(program: &str) {
+    let (database, redis, key) = (TestDatabase::create().await, servers().redis_url(), signing_key());
+    let server = Server::start(&instance_flags(&database, &redis, &key));
+    let Client { url, token, .. } = sign_in(&server, &database, &redis).await;
+    every_check_of(program, &[&url, &token.unwrap(), &kit()]).await;
 }
 
 async fn every_check_of(program: &str, given: &[&str]) {
@@ -72,14 +73,12 @@ async fn tools_read_the_schema_by_introspection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn apollo_client_keeps_its_cache_true_and_refreshes_once_with_the_kit() {
-    let server = TestServer::start().await;
-    every_check_holds_with_the_kit("apollo.mjs", &server.signed_in(Role::Staff).await).await;
+    every_check_holds_with_the_kit("apollo.mjs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn urql_keeps_its_cache_true_and_refreshes_once_with_the_kit() {
-    let server = TestServer::start().await;
-    every_check_holds_with_the_kit("urql.mjs", &server.signed_in(Role::Staff).await).await;
+    every_check_holds_with_the_kit("urql.mjs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +88,5 @@ async fn code_generators_compilers_and_linters_take_the_kit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_do_what_they_say() {
-    let server = TestServer::start().await;
-    every_check_holds_with_the_kit("examples.mjs", &server.signed_in(Role::Staff).await).await;
+    every_check_holds_with_the_kit("examples.mjs").await;
 }
