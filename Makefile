@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients chart browser attack timing races oracle replicas bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench fuzz schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -38,6 +38,10 @@ races:
 ## A hundred thousand random questions between random writes, each compared with the truth
 oracle:
 	ORACLE_CASES=100000 $(CARGO) test --release --test it oracle -- --nocapture
+
+## How a million products are read: what PostgreSQL looks at for a page
+plans:
+	PLANS_PRODUCTS=1000000 $(CARGO) test --release --test it -- plans --nocapture
 
 ## A hundred thousand reads of what was just written, from two replicas of which one is five seconds late
 replicas:
