@@ -14,25 +14,29 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::domain::Core;
 use crate::domain::changes::{Dependencies, Entity, Version};
+use crate::domain::entry;
 use crate::domain::error::Error;
 use crate::domain::reads::Moment;
 use crate::infra::Infra;
+use crate::infra::redis::Redis;
 
-/// First bytes of an entry in Redis: what it is, and the release of its layout.
-const MAGIC: [u8; 4] = *b"SRA2";
+/// How long one instance has to find an answer that others wait for.
+const LEASE: Duration = Duration::from_millis(100);
+/// How often they look for it meanwhile.
+const LOOKS: u32 = 20;
 
 /// Whether other instances may have an answer too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,23 @@ struct Entry {
     dependencies: Dependencies,
     value: Arc<dyn Any + Send + Sync>,
     bytes: u32,
+    born: Instant,
+    is_renewed: AtomicBool,
+}
+
+impl Entry {
+    /// Whether it ends soon, and nobody was told so before.
+    fn is_due(&self, ttl: Duration) -> bool {
+        self.born.elapsed() > ttl / 10 * 9 && !self.is_renewed.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Where an answer is looked for that is not in process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// In Redis, then in the database.
+    Nearest,
+    Database,
 }
 
 /// One load for all that ask for the same at the same time.
@@ -80,17 +101,6 @@ struct Flight {
     /// The version that was seen before it took off: whoever needs a later one must not board it.
     version: Version,
     landing: Shared<BoxFuture<'static, Result<Arc<Entry>, Error>>>,
-}
-
-/// The layout in Redis, after the magic and a CRC-32 of the rest.
-#[derive(Serialize, Deserialize)]
-struct Kept<R, D, T> {
-    /// The whole question again: a digest may collide, and keys may be moved about.
-    region: R,
-    digest: u128,
-    version: Version,
-    dependencies: D,
-    value: T,
 }
 
 impl Answers {
@@ -128,9 +138,13 @@ impl Core {
         let entry = match self.remembered(key, version) {
             Some(entry) => {
                 self.answers.count(key, "memory");
+                if entry.is_due(self.answers.ttl) {
+                    // Nobody is to wait when it ends.
+                    drop(self.board(region, key, version, Source::Database, load));
+                }
                 entry
             }
-            None => self.board(region, key, version, load).await?,
+            None => self.board(region, key, version, Source::Nearest, load).await?,
         };
         self.note(&entry.dependencies);
         Arc::clone(&entry.value).downcast().map_err(|_| Error::internal(anyhow::anyhow!("two types in one region")))
@@ -139,7 +153,7 @@ impl Core {
     /// The entry in process, if it holds at `version`.
     fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
         let entry = self.answers.entries.get(&key)?;
-        self.gate.untouched(&entry.dependencies, entry.version.load(Ordering::Acquire)).then(|| {
+        self.gate.holds(&entry.dependencies, entry.version.load(Ordering::Acquire), version).then(|| {
             entry.version.fetch_max(version, Ordering::AcqRel);
             entry
         })
@@ -151,6 +165,7 @@ impl Core {
         region: Region,
         key: Key,
         version: Version,
+        source: Source,
         load: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) -> Shared<BoxFuture<'static, Result<Arc<Entry>, Error>>>
     where
@@ -172,7 +187,7 @@ impl Core {
             async move {
                 let flying = Arc::clone(&core);
                 let flight =
-                    tokio::spawn(async move { flying.fly(region, key, version, load).await }.in_current_span());
+                    tokio::spawn(async move { flying.fly(region, key, version, source, load).await }.in_current_span());
                 let landed = flight.await.unwrap_or_else(|crash| Err(Error::internal(crash)));
                 let mut flights = core.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
                 if flights.get(&key).is_some_and(|flight| flight.version == version) {
@@ -232,6 +247,7 @@ impl Core {
         region: Region,
         key: Key,
         version: Version,
+        source: Source,
         load: impl FnOnce(Arc<Self>) -> F + Send,
     ) -> Result<Arc<Entry>, Error>
     where
@@ -240,27 +256,24 @@ impl Core {
     {
         let redis = self.infra.redis.as_ref().filter(|_| region.reach == Reach::Shared);
         let name = format!("{:08x}:{}:{}:{:032x}", layout(), self.gate.history().simple(), key.region, key.digest);
-        if let Some(redis) = redis
-            && let Some(bytes) = redis.get(&name).await
-        {
-            match decode::<T>(key, &bytes) {
-                Some(kept) => {
-                    // Another instance may have seen more than this one, so far.
-                    if kept.version > version {
-                        self.gate.version().await?;
-                    }
-                    if self.gate.untouched(&kept.dependencies, kept.version) {
-                        self.answers.count(key, "redis");
-                        let (version, value) = (kept.version.max(version), Arc::new(kept.value));
-                        return Ok(self.keep(key, version, kept.dependencies, value, bytes.len()));
-                    }
+        if let (Some(redis), Source::Nearest) = (redis, source) {
+            if let Some(entry) = self.fetch::<T>(redis, &name, key, version).await? {
+                return Ok(entry);
+            }
+            // Of the instances that miss the same at once one asks the database, and the others wait for it a moment.
+            let lease = format!("lease-{name}:{version}");
+            let mut waits = LOOKS;
+            while waits > 0 && redis.claim(&lease, LEASE).await == Some(false) {
+                tokio::time::sleep(LEASE / LOOKS).await;
+                if let Some(entry) = self.fetch::<T>(redis, &name, key, version).await? {
+                    return Ok(entry);
                 }
-                None => redis.fault("unusable_entry"),
+                waits -= 1;
             }
         }
-        self.answers.count(key, "database");
+        self.answers.count(key, if source == Source::Database { "renewed" } else { "database" });
         let (value, dependencies) = load(Arc::clone(self)).await?;
-        let bytes = encode(key, version, &dependencies, &value)?;
+        let bytes = entry::encode(key.region, key.digest, version, &dependencies, &value).map_err(Error::internal)?;
         let size = bytes.len();
         if redis.is_some() {
             let (core, ttl) = (Arc::clone(self), jitter(self.answers.ttl, key.digest));
@@ -276,6 +289,31 @@ impl Core {
         Ok(self.keep(key, version, dependencies, Arc::new(value), size))
     }
 
+    /// The answer that Redis has, if it holds.
+    async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        redis: &Redis,
+        name: &str,
+        key: Key,
+        version: Version,
+    ) -> Result<Option<Arc<Entry>>, Error> {
+        let Some(bytes) = redis.get(name).await else { return Ok(None) };
+        let Some(kept) = entry::decode::<T>(key.region, key.digest, &bytes) else {
+            redis.fault("unusable_entry");
+            return Ok(None);
+        };
+        // Another instance may have seen more than this one, so far.
+        if kept.version > version {
+            self.gate.version().await?;
+        }
+        if !self.gate.untouched(&kept.dependencies, kept.version) {
+            return Ok(None);
+        }
+        self.answers.count(key, "redis");
+        let (version, value) = (kept.version.max(version), Arc::new(kept.value));
+        Ok(Some(self.keep(key, version, kept.dependencies, value, bytes.len())))
+    }
+
     fn keep<T: Send + Sync + 'static>(
         &self,
         key: Key,
@@ -286,7 +324,14 @@ impl Core {
     ) -> Arc<Entry> {
         // In memory a value takes about thrice its compact form.
         let bytes = u32::try_from(encoded.saturating_mul(3).saturating_add(256)).unwrap_or(u32::MAX);
-        let entry = Arc::new(Entry { version: AtomicI64::new(version), dependencies, value, bytes });
+        let entry = Arc::new(Entry {
+            version: AtomicI64::new(version),
+            dependencies,
+            value,
+            bytes,
+            born: Instant::now(),
+            is_renewed: AtomicBool::new(false),
+        });
         // A flight that took off earlier may land later: what is newer stays.
         let newer = self.answers.entries.get(&key).filter(|kept| kept.version.load(Ordering::Acquire) > version);
         if newer.is_none() {
@@ -307,23 +352,6 @@ fn digest(question: &impl Serialize) -> Result<u128, Error> {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &question);
     let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
     Ok(u128::from_be_bytes(first))
-}
-
-fn encode<T: Serialize>(key: Key, version: Version, dependencies: &Dependencies, value: &T) -> Result<Vec<u8>, Error> {
-    let kept = Kept { region: key.region, digest: key.digest, version, dependencies, value };
-    let body = rmp_serde::to_vec(&kept).map_err(Error::internal)?;
-    let crc = crc32fast::hash(&body).to_be_bytes();
-    Ok([MAGIC.as_slice(), &crc, &body].concat())
-}
-
-/// What was kept under this key; `None` if it is torn, foreign or of another release.
-fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Option<Kept<String, Dependencies, T>> {
-    let (crc, body) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
-    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-        return None;
-    }
-    let kept: Kept<String, Dependencies, T> = rmp_serde::from_slice(body).ok()?;
-    (kept.region == key.region && kept.digest == key.digest).then_some(kept)
 }
 
 /// Between nine and ten tenths of the time, so that what was kept together does not end together.

@@ -24,7 +24,7 @@ use crate::config::Freshness;
 use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
-use crate::domain::reads::Token;
+use crate::domain::reads::{Moment, Token};
 use crate::infra::Infra;
 use crate::infra::db::Bare;
 use crate::infra::schema::{catalog_version, changes};
@@ -457,6 +457,14 @@ impl Gate {
         Ok(Token { history: self.history(), version })
     }
 
+    /// This moment, whatever freshness is configured.
+    ///
+    /// # Errors
+    /// When the register cannot be read.
+    pub async fn now(&self) -> Result<Moment, Error> {
+        Ok(Moment { version: self.latest().await?, life: self.life() })
+    }
+
     /// The version now, whatever freshness is configured.
     ///
     /// # Errors
@@ -474,6 +482,11 @@ impl Gate {
             Ok(Err(gone)) => Err(Error::unavailable(gone)),
             Err(_) => Err(Error::unavailable(anyhow::anyhow!("the version register was not read in {PATIENCE:?}"))),
         }
+    }
+
+    /// Whether what was read at `read_at` is known to be as fresh as whoever asked when the version was `asked_at` may want.
+    pub fn holds(&self, dependencies: &Dependencies, read_at: Version, asked_at: Version) -> bool {
+        read_at >= asked_at || self.untouched(dependencies, read_at)
     }
 
     /// Whether what was read at `read_at` is known to hold at the latest version seen.

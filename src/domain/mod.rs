@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod answers;
 pub mod catalog;
 pub mod changes;
+pub mod entry;
 pub mod error;
 pub mod feed;
 pub mod ids;

@@ -68,6 +68,11 @@ impl Reads {
         Self { seen, ..Self::default() }
     }
 
+    /// For whoever reads at this moment.
+    pub fn at(moment: Moment) -> Self {
+        Self { moment: OnceCell::new_with(Some(moment)), ..Self::default() }
+    }
+
     /// The moment at which all is read; the gate is asked when it is first needed.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bb8::{ManageConnection, Pool};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, FromRedisValue, RedisError, Script};
+use redis::{AsyncCommands, ExistenceCheck, FromRedisValue, RedisError, Script, SetExpiry, SetOptions};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::Instrument;
 
@@ -74,6 +74,15 @@ impl Redis {
         }
         let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         self.patiently("PSETEX", async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
+    }
+
+    /// Takes `key` for this long if nobody has it; `None` where Redis could not be asked in time.
+    pub async fn claim(&self, key: &str, ttl: Duration) -> Option<bool> {
+        let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let options = SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(ttl));
+        let claimed: Option<String> =
+            self.patiently("SET", async |redis| redis.set_options(key, 1, options).await).await?;
+        Some(claimed.is_some())
     }
 
     /// What a script that works on one key returns, if Redis answers in time.

@@ -214,11 +214,9 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     }
     let started = Instant::now();
     let Some(known) = app.kept.known(body) else { return Ok(None) };
-    let Some(response) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
-    match Reads::after(asker.seen).moment(&app.core.gate).await {
-        Ok(moment) if response.holds(&app.core, moment) => {}
-        _ => return Ok(None),
-    }
+    let Some(found) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
+    let Ok(moment) = Reads::after(asker.seen).moment(&app.core.gate).await else { return Ok(None) };
+    let Some(response) = app.kept.at(&app.core, &known.question, found, moment).await else { return Ok(None) };
     let (infra, subject) = (&app.core.infra, asker.subject());
     if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
         return Err(over_budget(spent));
@@ -317,20 +315,18 @@ impl Entered {
     async fn run(&mut self, app: &Arc<App>, logged: &Span, span: &Span) -> Result<Answer, Refusal> {
         let question = self.question.clone();
         let mut seeking = None;
-        if let (Some(question), Some(reads)) = (&question, &self.reads)
-            && let Some(response) = app.kept.find(&app.core, question)
-            && let Ok(moment) = reads.moment(&app.core.gate).await
-        {
-            if response.holds(&app.core, moment) {
-                return Ok(self.recalled(app, response));
-            }
+        if let (Some(question), Some(reads)) = (&question, &self.reads) {
             // It was public a moment ago and most likely is again: one finds it for all who ask meanwhile.
-            seeking = app.kept.seek(question).await;
-            if seeking.is_none()
-                && let Some(response) = app.kept.find(&app.core, question)
-                && response.holds(&app.core, moment)
-            {
-                return Ok(self.recalled(app, response));
+            for _ in 0..kept::ROUNDS {
+                let Some(found) = app.kept.find(&app.core, question) else { break };
+                let Ok(moment) = reads.moment(&app.core.gate).await else { break };
+                if let Some(response) = app.kept.at(&app.core, question, found, moment).await {
+                    return Ok(self.recalled(app, response));
+                }
+                seeking = app.kept.seek(question);
+                if seeking.is_some() {
+                    break;
+                }
             }
         }
         app.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).inc();

@@ -5,6 +5,7 @@
 //! What a body asks for is kept as well, under its very bytes, so that those who send it again need not be understood again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use moka::sync::Cache;
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::domain::Core;
 use crate::domain::changes::Dependencies;
@@ -28,6 +30,8 @@ const MAX_BODIES: u64 = 4 * 1024 * 1024;
 const OVERHEAD: usize = 1024;
 /// The same for each part of a list that it depends on.
 const INTEREST: usize = 2 * 1024;
+/// How often somebody who needs a later response than the one that was found waits for the next.
+pub const ROUNDS: usize = 4;
 
 /// What a query asks for, and in which life of the database.
 type Key = (Bytes, u32);
@@ -80,24 +84,45 @@ impl Kept {
         }
     }
 
-    /// The response to a question. Ask the gate, and then whether it holds still.
+    /// The response to a question, which may have held once.
     pub fn find(&self, core: &Core, question: &Bytes) -> Option<Arc<Response>> {
         self.responses.get(&(question.clone(), core.gate.life()))
     }
 
-    /// Takes it on to find the answer to a question; `None` once somebody else who did so is done.
-    pub async fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
-        let other = {
-            let mut sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(other) = sought.get(question) else {
-                sought.insert(question.clone(), Arc::default());
-                return Some(Seeking { kept: self, question });
-            };
-            // Enlisted under the lock: the end cannot be missed.
-            Arc::clone(other).notified_owned()
-        };
-        other.await;
+    /// The response that was found if it holds at this moment, else that of somebody who finds a new one just now.
+    pub async fn at(
+        &self,
+        core: &Core,
+        question: &Bytes,
+        mut found: Arc<Response>,
+        moment: Moment,
+    ) -> Option<Arc<Response>> {
+        for _ in 0..ROUNDS {
+            if found.holds(core, moment) {
+                return Some(found);
+            }
+            self.sought(question)?.await;
+            found = self.find(core, question)?;
+        }
         None
+    }
+
+    /// Takes it on to find the response to a question for all who ask meanwhile; `None` if somebody else does.
+    pub fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
+        match self.sought.lock().unwrap_or_else(PoisonError::into_inner).entry(question.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                free.insert(Arc::default());
+                Some(Seeking { kept: self, question })
+            }
+        }
+    }
+
+    /// Ready once somebody who finds the response to a question is done; `None` if nobody does.
+    fn sought(&self, question: &Bytes) -> Option<OwnedNotified> {
+        // Enlisted under the lock: the end cannot be missed.
+        let sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        sought.get(question).map(|other| Arc::clone(other).notified_owned())
     }
 
     /// Keeps a response that was made of these reads.
@@ -145,8 +170,8 @@ impl Drop for Seeking<'_> {
 impl Response {
     /// Whether it is known to hold at this moment, which the gate told after it was found.
     pub fn holds(&self, core: &Core, moment: Moment) -> bool {
-        let holds =
-            self.life == moment.life && core.gate.untouched(&self.dependencies, self.version.load(Ordering::Acquire));
+        let holds = self.life == moment.life
+            && core.gate.holds(&self.dependencies, self.version.load(Ordering::Acquire), moment.version);
         if holds {
             self.version.fetch_max(moment.version, Ordering::AcqRel);
         }

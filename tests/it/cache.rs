@@ -1,16 +1,19 @@
 //! What is remembered, what it costs, and that it is never stale.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
+use stockroom::domain::catalog::commands::{seed_categories, seed_products};
 
 use crate::support::process::{Server, instance_flags, sign_in, signing_key};
 use crate::support::servers::{RedisServer, TestDatabase, servers};
 use crate::support::{Client, TestServer};
 
+/// Searches of a flood; a million take a quarter of an hour.
+const SEARCHES: usize = 3_000;
 const LIST: &str = "{ products(first: 100) { nodes { name category { name } createdBy { name } } } }";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +182,7 @@ async fn whatever_is_under_a_key_in_redis_no_answer_is_wrong() {
     let mut connection = redis::Client::open(redis.clone()).unwrap().get_multiplexed_async_connection().await.unwrap();
     let query = "query($n: Int!) { products(first: $n) { nodes { name } } }";
     staff.data(query, json!({ "n": 1 })).await;
-    let pattern = format!("{}:*:products:*", server.database.name);
+    let pattern = format!("{}:[0-9a-f]*:products:*", server.database.name);
     let mut keys: Vec<String> = Vec::new();
     for _ in 0..200 {
         keys = redis::cmd("KEYS").arg(&pattern).query_async(&mut connection).await.unwrap();
@@ -353,4 +356,105 @@ async fn bounded_freshness_reads_the_register_less_and_is_bounded() {
     staff.create_product(json!({})).await;
     tokio::time::sleep(Duration::from_millis(350)).await;
     assert_eq!(staff.data(query, json!({})).await["products"]["totalCount"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_instances_that_miss_the_same_at_once_one_asks_the_database() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "One" })).await;
+    let redis = servers().redis_url();
+    let flags = ["--redis-url", &redis, "--redis-timeout", "1s"];
+    let instances = [server.another(&flags).await, server.another(&flags).await, server.another(&flags).await];
+    let statements = || instances.iter().map(|instance| instance.core.infra.db.statements()).sum::<u64>();
+    let mut holder = server.database.connect().await;
+    // They wait for each other a tenth of a second; a machine that stands still for so long has another chance.
+    for first in 1..=5 {
+        let before = statements();
+        // Held, so that all of them miss before one finds anything.
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("LOCK TABLE products").await.unwrap();
+        let asked = instances.iter().map(|instance| {
+            let client = instance.anonymous();
+            let query = "query($first: Int) { products(first: $first) { nodes { name } } }";
+            tokio::spawn(async move { client.data(query, json!({ "first": first })).await })
+        });
+        let asked: Vec<_> = asked.collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        held.rollback().await.unwrap();
+        for one in asked {
+            assert_eq!(one.await.unwrap()["products"]["nodes"], json!([{ "name": "One" }]));
+        }
+        if statements() - before == 1 {
+            return;
+        }
+    }
+    panic!("each of them asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_use_is_made_anew_before_it_ends() {
+    let ttl = Duration::from_secs(3);
+    let server = TestServer::start_with(&["--cache-ttl", "3s", "--response-memory-mib", "0"]).await;
+    let client = server.anonymous();
+    let asked = async || {
+        client.data("{ products { nodes { name } } }", json!({})).await;
+        let metrics = server.core.infra.figures();
+        let count = |decision: &str| -> u64 {
+            let name = format!("stockroom_cache_total{{region=\"products\",decision=\"{decision}\"}}");
+            metrics.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok()).unwrap_or(0)
+        };
+        (count("database"), count("renewed"))
+    };
+    // Asked often enough, nobody waits; a machine that stands still at the wrong moment has another chance.
+    for _ in 0..5 {
+        let (waited, renewed) = asked().await;
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < ttl + ttl / 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            asked().await;
+        }
+        let (waits, renewals) = asked().await;
+        if (waits, renewals > renewed) == (waited, true) {
+            return;
+        }
+    }
+    panic!("each time somebody waited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_searches_that_nobody_repeats_leaves_in_memory_what_many_ask_for() {
+    // So little memory that what is asked once would fill it many times.
+    let flags = ["--cache-memory-mib", "1", "--response-memory-mib", "1", "--rate-limit", "off"];
+    let server = TestServer::start_with(&flags).await;
+    seed_categories(&server.core).await.unwrap();
+    seed_products(&server.core, 0..300, None).await.unwrap();
+    let query = "query($search: String, $offset: Int) { products(first: 20, search: $search, offset: $offset) {
+        totalCount nodes { sku slug name description price { amount } category { name path } } } }";
+    let (client, kept) = (server.anonymous(), server.core.infra.metrics.responses.get_or_create(&[("from", "kept")]));
+    let kept = kept.clone();
+    let honest = async |page: usize| client.data(query, json!({ "offset": page * 10 })).await;
+    for page in (0..10).cycle().take(50) {
+        honest(page).await;
+    }
+    let flooded = Arc::new(AtomicUsize::new(0));
+    let flood = (0..4).map(|_| {
+        let (client, flooded) = (client.clone(), Arc::clone(&flooded));
+        tokio::spawn(async move {
+            loop {
+                let number = flooded.fetch_add(1, Ordering::Relaxed);
+                client.data(query, json!({ "search": format!("oak {number}") })).await;
+            }
+        })
+    });
+    let flood: Vec<_> = flood.collect();
+    let (before, mut asked) = (kept.get(), 0);
+    while asked < 200 || flooded.load(Ordering::Relaxed) < SEARCHES {
+        honest(asked % 10).await;
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+    let hits = usize::try_from(kept.get() - before).unwrap();
+    assert!(hits * 10 >= asked * 9, "{hits} of {asked} were remembered, beside {flooded:?} searches");
 }

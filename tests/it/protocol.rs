@@ -6,8 +6,9 @@
 //! shows that it can.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
-use stockroom::domain::changes::{Dependencies, Entity, Log, Noted};
+use stockroom::domain::changes::{Dependencies, Entity, Log, Noted, Version};
 use uuid::Uuid;
 
 const WRITERS: usize = 2;
@@ -44,6 +45,8 @@ struct World {
     generation: u8,
     flushes_left: u8,
     in_process: [Option<Entry>; INSTANCES],
+    /// Whole responses, made of what was read, under the version that their readers asked for.
+    responses: [Option<Entry>; INSTANCES],
     seen: [u8; INSTANCES],
     acknowledged: u8,
     writers: [u8; WRITERS],
@@ -63,11 +66,18 @@ const DONE: u8 = 9;
 
 /// Whether an entry that was kept under `kept` holds at `now`, as the server decides it.
 fn holds(kept: u8, now: u8) -> bool {
+    static DECIDED: LazyLock<[[bool; WRITERS + 1]; WRITERS + 1]> =
+        LazyLock::new(|| std::array::from_fn(|kept| std::array::from_fn(|now| decide(kept, now))));
+    DECIDED[usize::from(kept)][usize::from(now)]
+}
+
+fn decide(kept: usize, now: usize) -> bool {
+    let version = |number: usize| Version::try_from(number).unwrap();
     let mut log = Log::starting_at(0);
-    for version in 1..=now {
-        log.append(Noted::new(version.into(), Entity::Product, Some(Uuid::nil())));
+    for number in 1..=now {
+        log.append(Noted::new(version(number), Entity::Product, Some(Uuid::nil())));
     }
-    kept <= now && log.untouched(&Dependencies::on_all(&[Entity::Product]), kept.into())
+    kept <= now && log.untouched(&Dependencies::on_all(&[Entity::Product]), version(kept))
 }
 
 impl World {
@@ -79,6 +89,7 @@ impl World {
             generation: 0,
             flushes_left: 1,
             in_process: [None; INSTANCES],
+            responses: [None; INSTANCES],
             seen: [0; INSTANCES],
             acknowledged: 0,
             writers: [0; WRITERS],
@@ -145,27 +156,30 @@ impl World {
                 world.seen[instance] = world.seen[instance].max(self.version);
                 reader.step = 2;
             }
-            // In process, which is only safe with versions.
-            2 => match self.in_process[instance] {
-                Some((kept, value)) if versioned && holds(kept, known) => {
-                    reader.value = value;
-                    reader.step = 6;
+            // In process, which is only safe with versions. What was read later than this reader asked is fresh to it.
+            2 | 3 => {
+                let kept = if reader.step == 2 { self.responses } else { self.in_process };
+                match kept[instance] {
+                    Some((kept, value)) if versioned && (kept >= reader.version || holds(kept, known)) => {
+                        reader.value = value;
+                        reader.step = 7;
+                    }
+                    _ => reader.step += 1,
                 }
-                _ => reader.step = 3,
-            },
-            3 => match self.shared {
+            }
+            4 => match self.shared {
                 Some((kept, value)) if !versioned || holds(kept, known) => {
                     reader.value = value;
                     world.in_process[instance] = Some((kept.max(reader.version), value));
-                    reader.step = 6;
+                    reader.step = 7;
                 }
-                _ => reader.step = 4,
+                _ => reader.step = 5,
             },
-            4 => {
-                reader.value = self.value;
-                reader.step = 5;
-            }
             5 => {
+                reader.value = self.value;
+                reader.step = 6;
+            }
+            6 => {
                 if protocol == Protocol::VersionLast {
                     reader.version = self.version;
                 }
@@ -173,12 +187,14 @@ impl World {
                 // What is newer stays in process.
                 world.in_process[instance] = world.in_process[instance].max(Some(entry));
                 world.shared = Some(entry);
-                reader.step = 6;
+                reader.step = 7;
             }
-            6 => {
+            7 => {
                 if reader.value < reader.owed {
                     return Err(format!("reader {number} was told {}, owed {}: {self:?}", reader.value, reader.owed));
                 }
+                let response = Some((reader.version, reader.value));
+                world.responses[instance] = world.responses[instance].max(response);
                 reader.step = DONE;
             }
             _ => return Ok(None),

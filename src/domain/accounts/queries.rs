@@ -15,10 +15,12 @@ use crate::domain::changes::{Dependencies, Entity, Place};
 use crate::domain::error::Error;
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
 use crate::domain::page::{Page, Window};
+use crate::domain::reads::Reads;
 use crate::infra::jwks::Identity;
 
 const USERS: Region = Region { name: "user", reach: Reach::Process };
 const API_KEYS: Region = Region { name: "api_key", reach: Reach::Process };
+const CREDENTIALS: Region = Region { name: "credential", reach: Reach::Process };
 const IDENTITIES: Region = Region { name: "identity", reach: Reach::Process };
 /// Sessions, or API keys, that are listed of a user.
 const MOST: i64 = 100;
@@ -141,20 +143,35 @@ fn note_use(core: &Arc<Core>, id: ApiKeyId) {
     });
 }
 
-/// Makes sure that the user's credential counts still, from the database itself: for what must not happen by one that was
-/// revoked a moment ago.
+/// Makes sure that the user's credential counts still at this moment, whatever freshness is configured: for what must not
+/// happen by one that was revoked a moment ago.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] if it was revoked.
-pub async fn assure(core: &Core, user: &SignedIn) -> Result<(), Error> {
-    let mut connection = core.infra.db.write().await?;
-    let counts = match user.credential {
-        Credential::Session(id) => store::is_current(&mut connection, id, user.token_version).await?,
-        Credential::ApiKey(id, _) => store::is_current_key(&mut connection, id, user.token_version).await?,
-        // What the issuer takes back, it does not tell.
-        Credential::Outside => store::is_at(&mut connection, user.id, user.token_version).await?,
-    };
-    if counts { Ok(()) } else { Err(Error::Unauthenticated) }
+pub async fn assure(core: &Arc<Core>, user: &SignedIn) -> Result<(), Error> {
+    let SignedIn { id, credential, token_version, .. } = *user;
+    let core = core.noting(Arc::new(Reads::at(core.gate.now().await?)));
+    let question = (id, credential.id(), token_version);
+    let counts = core.answer(CREDENTIALS, &question, async move |core: Arc<Core>| {
+        let mut connection = core.infra.db.read().await?;
+        let (counts, of) = match credential {
+            Credential::Session(id) => {
+                (store::is_current(&mut connection, id, token_version).await?, Some((Entity::Session, id.0)))
+            }
+            Credential::ApiKey(id, _) => {
+                (store::is_current_key(&mut connection, id, token_version).await?, Some((Entity::ApiKey, id.0)))
+            }
+            // What the issuer takes back, it does not tell.
+            Credential::Outside => (store::is_at(&mut connection, id, token_version).await?, None),
+        };
+        // What was revoked is not remembered: it stays so.
+        if !counts {
+            return Err(Error::Unauthenticated);
+        }
+        let entities = of.into_iter().chain([(Entity::User, id.0)]).collect();
+        Ok(((), Dependencies { entities, ..Dependencies::default() }))
+    });
+    counts.await.map(|_: Arc<()>| ())
 }
 
 /// Makes sure that the user has shown that the e-mail address is theirs.

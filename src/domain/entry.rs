@@ -1,0 +1,46 @@
+//! An answer as Redis keeps it: a magic number, a CRC-32 of the rest, and the rest as `MessagePack`.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::changes::{Dependencies, Version};
+
+/// What it is, and the release of its layout.
+const MAGIC: [u8; 4] = *b"SRA2";
+
+/// An answer, with the version at which it was read and what it depended on.
+#[derive(Serialize, Deserialize)]
+pub struct Entry<R, D, T> {
+    /// The whole question again: a digest may collide, and keys may be moved about.
+    region: R,
+    digest: u128,
+    pub version: Version,
+    pub dependencies: D,
+    pub value: T,
+}
+
+/// The bytes of an answer to the question of this digest.
+///
+/// # Errors
+/// When the value cannot be written.
+pub fn encode<T: Serialize>(
+    region: &str,
+    digest: u128,
+    version: Version,
+    dependencies: &Dependencies,
+    value: &T,
+) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let body = rmp_serde::to_vec(&Entry { region, digest, version, dependencies, value })?;
+    let crc = crc32fast::hash(&body).to_be_bytes();
+    Ok([MAGIC.as_slice(), &crc, &body].concat())
+}
+
+/// What was kept for the question of this digest; `None` if it is torn, foreign or of another release.
+pub fn decode<T: DeserializeOwned>(region: &str, digest: u128, bytes: &[u8]) -> Option<Entry<String, Dependencies, T>> {
+    let (crc, body) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
+        return None;
+    }
+    let entry: Entry<String, Dependencies, T> = rmp_serde::from_slice(body).ok()?;
+    (entry.region == region && entry.digest == digest).then_some(entry)
+}
