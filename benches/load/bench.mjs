@@ -35,7 +35,7 @@ const STOCK = `mutation Stock($id: ID!) { adjustStock(by: { id: $id }, delta: 1)
 const SORTS = [
   ['CREATED_AT', 'DESC', (node) => node.createdAt],
   ['NAME', 'ASC', (node) => node.name.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()],
-  ['PRICE', 'ASC', (node) => String(Math.round(Number(node.price.amount) * 100))],
+  ['PRICE', 'ASC', ({ price: { amount, currency } }) => currency + Math.round(amount * (currency === 'JPY' ? 1 : 100))],
   ['STOCK', 'DESC', (node) => String(node.stock.available)],
 ];
 
@@ -52,12 +52,20 @@ async function ask(server, query, variables, token) {
 /** The UUID in an id of the API. */
 const uuid = (id) => Buffer.from(id, 'base64url').toString().split(':')[1];
 
-/** Numbers in an order that looks random, the same each time. */
-function shuffled(items) {
+/** Numbers below a bound that look random, the same each time. */
+function dice() {
   let state = 20261125n;
-  for (let last = items.length - 1; last > 0; last--) {
+  return (bound) => {
     state = (state * 6364136223846793005n + 1442695040888963407n) % 2n ** 64n;
-    const other = Number(state >> 33n) % (last + 1);
+    return Number(state >> 33n) % bound;
+  };
+}
+
+/** The items in an order that looks random. */
+function shuffled(items) {
+  const below = dice();
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = below(last + 1);
     [items[last], items[other]] = [items[other], items[last]];
   }
   return items;
@@ -79,7 +87,7 @@ async function workloads(server, token) {
     const [lists, ids] = [[], new Set()];
     const pages = `query($category: ID!, $sort: [ProductSort!], $after: String) {
       products(first: 100, after: $after, filter: { category: { eq: $category } }, sortBy: $sort) {
-        pageInfo { hasNextPage endCursor } edges { cursor node { id name createdAt price { amount } stock { available } } } } }`;
+        pageInfo { hasNextPage endCursor } edges { cursor node { id name createdAt price { amount currency } stock { available } } } } }`;
     for (const category of shelves) {
       for (let sort = 0; sort < SORTS.length; sort++) {
         lists.push({ ours: { category, sort: sortBy(sort) }, theirs: { category: uuid(category), sort } });
@@ -113,17 +121,17 @@ async function workloads(server, token) {
 
   // Nineteen reads, then a write to a product that is on one of the lists.
   const mixed = { ours: [], theirs: [] };
-  const shown = [];
-  for (const list of hot) shown.push((await ask(server, LIST, list)).products.nodes.map((node) => node.id));
+  const [shown, below] = [[], dice()];
+  for (const list of hot) shown.push(...(await ask(server, LIST, list)).products.nodes.map((node) => node.id));
   for (let number = 0; number < 4_000; number++) {
-    const which = (number * 7) % hot.length;
     if (number % 20 === 19) {
-      const id = shown[which][(number * 13) % shown[which].length];
+      const id = shown[below(shown.length)];
       mixed.ours.push(graphql(STOCK, { id }, token));
       mixed.theirs.push(bare('/stock', { id: uuid(id) }));
     } else {
-      mixed.ours.push(graphql(LIST, hot[which]));
-      mixed.theirs.push(bare('/list', { category: uuid(hot[which].category), sort: 0 }));
+      const list = hot[number % hot.length];
+      mixed.ours.push(graphql(LIST, list));
+      mixed.theirs.push(bare('/list', { category: uuid(list.category), sort: 0 }));
     }
   }
   all.W4 = { ...mixed, limit: 'lists' };

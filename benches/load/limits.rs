@@ -73,12 +73,12 @@ struct Prepared {
     stock: Statement,
 }
 
-/// The column of each order, its type, and whether it descends.
-const SORTS: [(&str, &str, bool); 4] = [
-    ("created_at", "timestamptz", true),
-    ("name_key", "text", false),
-    ("price_amount", "bigint", false),
-    ("stock", "integer", true),
+/// The columns of each order, a place in it, and whether it descends.
+const SORTS: [(&[&str], &str, bool); 4] = [
+    (&["created_at"], "$2::text::timestamptz", true),
+    (&["name_key"], "$2::text", false),
+    (&["price_currency", "price_amount"], "left($2::text, 3), substr($2::text, 4)::bigint", false),
+    (&["stock"], "$2::text::integer", true),
 ];
 
 impl Prepared {
@@ -87,12 +87,14 @@ impl Prepared {
         tokio::spawn(connection);
         let from = "FROM products p JOIN categories c ON c.id = p.category_id";
         let mut pages = Vec::new();
-        for (column, kind, descends) in SORTS {
+        for (columns, place, descends) in SORTS {
             let (compare, way) = if descends { ("<", "DESC") } else { (">", "ASC") };
             let list = format!("{from} WHERE p.category_id = $1 AND p.status = 'ACTIVE'");
-            let order = format!("ORDER BY p.{column} {way}, p.id {way} LIMIT 21");
+            let keys =
+                |suffix: &str| columns.iter().map(|key| format!("p.{key}{suffix}")).collect::<Vec<_>>().join(", ");
+            let order = format!("ORDER BY {}, p.id {way} LIMIT 21", keys(&format!(" {way}")));
             let first = client.prepare(&format!("SELECT {COLUMNS} {list} {order}")).await?;
-            let after = format!("AND (p.{column}, p.id) {compare} ($2::text::{kind}, $3)");
+            let after = format!("AND ({}, p.id) {compare} ({place}, $3)", keys(""));
             pages.push((first, client.prepare(&format!("SELECT {COLUMNS} {list} {after} {order}")).await?));
         }
         let count = "SELECT count(*) FROM products WHERE category_id = $1 AND status = 'ACTIVE'";
