@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { freePort, Server } from './server.mjs';
+import { cpuOfAll, Server } from './server.mjs';
 
 const [stockroom, limits, ...flags] = process.argv.slice(2);
 if (!limits) throw new Error('use: bench.mjs STOCKROOM LIMITS [--products=N] [--rounds=N] [--seconds=N] [--only=W1,W2]');
@@ -139,18 +139,20 @@ async function workloads(server, token) {
 }
 
 /** One run of wrk. */
-async function load(target, lines, time) {
+async function load(target, lines, time, postgres) {
   const file = join(folder, `${target.name}.tsv`);
   writeFileSync(file, lines.join('\n'));
   const url = `http://127.0.0.1:${target.port}`;
-  const before = target.cpu();
+  const before = [target.cpu(), cpuOfAll(postgres)];
   const wrk = ['-t1', '--timeout', '30s', `-c${CONNECTIONS}`, `-d${time}`, '-s', replay, url, '--', file];
   const { stdout } = await run('wrk', wrk, { maxBuffer: 1 << 20 });
   const told = JSON.parse(stdout.trim().split('\n').at(-1));
   if (told.failed > 0) throw new Error(`${target.name}: ${told.failed} requests failed`);
+  const each = (now, then) => ((now - then) / told.requests) * 1e6;
   return {
     rate: (told.requests / told.micros) * 1e6,
-    cpu: ((target.cpu() - before) / told.requests) * 1e6,
+    cpu: each(target.cpu(), before[0]),
+    postgres: each(cpuOfAll(postgres), before[1]),
     p99: told.p99 / 1000,
   };
 }
@@ -161,7 +163,7 @@ async function main() {
   const keeper = await Server.stockroom(stockroom, 'keeper', ['--data-dir', join(folder, 'data')], folder);
   const data = join(folder, 'data');
   const secret = readFileSync(join(data, 'postgres.password'), 'utf8').trim();
-  const port = readFileSync(join(data, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[3].trim();
+  const [postgres, , , port] = readFileSync(join(data, 'postgres', 'postmaster.pid'), 'utf8').split('\n').map(Number);
   const url = `postgres://stockroom:${secret}@127.0.0.1:${port}/stockroom?sslmode=disable`;
   await run(stockroom, ['seed', '--products', String(products), '--statement-timeout', '1m', '--data-dir', data], { cwd: folder });
   await run('psql', [url, '-q', '-c', 'VACUUM ANALYZE', '-c', 'ALTER DATABASE stockroom SET synchronous_commit = off']);
@@ -196,14 +198,15 @@ async function main() {
         // Distinct requests are for the measured part.
         const warm = lines.length > 10_000 ? lines.slice(0, 2_000) : lines;
         const rest = lines.length > 10_000 ? [...lines.slice(2_000 + round * 8_000), ...lines.slice(0, 2_000 + round * 8_000)] : lines;
-        await load(targets[target], warm, 1);
-        found[target].push(await load(targets[target], rest, seconds));
+        await load(targets[target], warm, 1, postgres);
+        found[target].push(await load(targets[target], rest, seconds, postgres));
         process.stderr.write('.');
       }
     }
     results[name] = Object.fromEntries(names.map((it) => [it, {
       rate: median(found[it].map((one) => one.rate)),
       cpu: median(found[it].map((one) => one.cpu)),
+      postgres: median(found[it].map((one) => one.postgres)),
       p99: median(found[it].map((one) => one.p99)),
     }]));
     results[name].limit = limit;
@@ -216,10 +219,11 @@ async function main() {
     + `${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s, medians`);
   for (const [mode, mib] of Object.entries(memory)) console.log(`${mode}: ${mib} MiB resident at the end`);
   for (const [name, result] of Object.entries(results)) {
-    const { rate, cpu, p99 } = result[result.limit];
-    console.log(`${name} ${result.limit} ${Math.round(rate)}/s, ${cpu.toFixed(0)} us, p99 ${p99.toFixed(1)} ms`);
-    for (const mode of Object.keys(modes)) {
-      console.log(`   ${mode} ${result[mode].cpu.toFixed(0)} us, p99 ${result[mode].p99.toFixed(1)} ms`);
+    for (const target of [result.limit, ...Object.keys(modes)]) {
+      const { rate, cpu, postgres: database, p99 } = result[target];
+      const [own, theirs] = [cpu, database].map((us) => us.toFixed(0).padStart(4));
+      console.log(`${name} ${target.padEnd(8)} ${Math.round(rate).toString().padStart(7)}/s  server ${own} us, `
+        + `PostgreSQL ${theirs} us each  p99 ${p99.toFixed(1)} ms`);
     }
   }
   writeFileSync(flag('out', join(folder, 'results.json')), JSON.stringify(results, null, 2));

@@ -1,7 +1,7 @@
 // Processes under load.
 
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,9 +41,7 @@ export class Server {
 
   /** Seconds of processor time so far. */
   cpu() {
-    const stat = readFileSync(`/proc/${this.process.pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / TICKS;
+    return stat(this.process.pid).cpu;
   }
 
   /** Resident memory in MiB. */
@@ -61,6 +59,26 @@ export class Server {
   static stopAll() {
     for (const server of running) server.process.kill('SIGTERM');
   }
+}
+
+/** Seconds of processor time so far of a process and those that it started, such as PostgreSQL's. */
+export function cpuOfAll(pid) {
+  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map((name) => {
+    try {
+      return stat(name);
+    } catch {
+      // It has ended meanwhile.
+      return { parent: 0, cpu: 0 };
+    }
+  });
+  const own = stat(pid);
+  return children.filter(({ parent }) => parent === pid).reduce((all, { cpu }) => all + cpu, own.cpu + own.cpuOfEnded);
+}
+
+function stat(pid) {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ').map(Number);
+  return { parent: fields[1], cpu: (fields[11] + fields[12]) / TICKS, cpuOfEnded: (fields[13] + fields[14]) / TICKS };
 }
 
 export function freePort() {
