@@ -13,26 +13,29 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::domain::Core;
-use crate::domain::changes::{Dependencies, Entity, Version};
+use crate::domain::batches::Batches;
+use crate::domain::changes::{Dependencies, Version};
 use crate::domain::entry;
 use crate::domain::error::Error;
 use crate::domain::reads::Moment;
 use crate::infra::Infra;
 use crate::infra::redis::Redis;
 
+/// Bytes of an entry, about.
+const ABOUT: u64 = 8 * 1024;
 /// How long one instance has to find an answer that others wait for.
 const LEASE: Duration = Duration::from_millis(100);
 /// How often they look for it meanwhile.
@@ -57,28 +60,38 @@ pub struct Region {
 /// What is remembered.
 pub struct Answers {
     infra: Arc<Infra>,
-    entries: moka::sync::Cache<Key, Arc<Entry>>,
+    entries: Cache<Key, Arc<Entry>, ByBytes>,
+    pub(super) batches: Batches,
     flights: Mutex<HashMap<Key, Flight>>,
     ttl: Duration,
 }
 
 /// The region and a digest of the canonical question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    region: &'static str,
-    digest: u128,
+pub(super) struct Key {
+    pub region: &'static str,
+    pub digest: u128,
     /// See [`Gate::life`](crate::domain::changes::Gate::life).
-    life: u32,
+    pub life: u32,
 }
 
-struct Entry {
+pub(super) struct Entry {
     /// It holds at this version; it moves up as changes turn out not to touch it.
     version: AtomicI64,
     dependencies: Dependencies,
-    value: Arc<dyn Any + Send + Sync>,
-    bytes: u32,
+    pub(super) value: Arc<dyn Any + Send + Sync>,
+    bytes: u64,
     born: Instant,
     is_renewed: AtomicBool,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Entry>> for ByBytes {
+    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
+        entry.bytes
+    }
 }
 
 impl Entry {
@@ -105,15 +118,13 @@ struct Flight {
 
 impl Answers {
     pub fn new(settings: &Settings, infra: Arc<Infra>) -> Self {
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(settings.cache_memory_mib * 1024 * 1024)
-            .weigher(|_, entry: &Arc<Entry>| entry.bytes)
-            .time_to_live(settings.cache_ttl)
-            .build();
-        Self { infra, entries, flights: Mutex::default(), ttl: settings.cache_ttl }
+        let capacity = settings.cache_memory_mib * 1024 * 1024;
+        let entries = Cache::with_weighter(usize::try_from(capacity / ABOUT).unwrap_or(usize::MAX), capacity, ByBytes);
+        let (batches, flights) = (Batches::default(), Mutex::default());
+        Self { infra, entries, batches, flights, ttl: settings.cache_ttl }
     }
 
-    fn count(&self, key: Key, decision: &'static str) {
+    pub(super) fn count(&self, key: Key, decision: &'static str) {
         self.infra.metrics.cache.get_or_create(&[("region", key.region), ("decision", decision)]).inc();
     }
 }
@@ -151,8 +162,8 @@ impl Core {
     }
 
     /// The entry in process, if it holds at `version`.
-    fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
-        let entry = self.answers.entries.get(&key)?;
+    pub(super) fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
+        let entry = self.answers.entries.get(&key).filter(|entry| entry.born.elapsed() < self.answers.ttl)?;
         self.gate.holds(&entry.dependencies, entry.version.load(Ordering::Acquire), version).then(|| {
             entry.version.fetch_max(version, Ordering::AcqRel);
             entry
@@ -200,46 +211,6 @@ impl Core {
         let landing = async move { task.await.unwrap_or_else(|crash| Err(Error::internal(crash))) }.boxed().shared();
         flights.insert(key, Flight { version, landing: landing.clone() });
         landing
-    }
-
-    /// Of each of these its row, remembered in process or loaded together by `load`. What is missing is left out.
-    pub async fn answer_each<I, T, F>(
-        self: &Arc<Self>,
-        region: Region,
-        entity: Entity,
-        ids: &[I],
-        load: impl FnOnce(Arc<Self>, Vec<I>) -> F,
-    ) -> Result<HashMap<I, Arc<T>>, Error>
-    where
-        I: Copy + Eq + Hash + Into<Uuid>,
-        T: Serialize + Send + Sync + 'static,
-        F: Future<Output = Result<HashMap<I, T>, Error>>,
-    {
-        let Moment { version, life } = self.moment().await?;
-        let key = |id: I| Key { region: region.name, digest: id.into().as_u128(), life };
-        let mut found = HashMap::with_capacity(ids.len());
-        let mut missing = Vec::new();
-        for &id in ids {
-            self.note(&Dependencies::on_one(entity, id.into()));
-            match self.remembered(key(id), version).and_then(|entry| Arc::clone(&entry.value).downcast().ok()) {
-                Some(value) => {
-                    self.answers.count(key(id), "memory");
-                    found.insert(id, value);
-                }
-                None => missing.push(id),
-            }
-        }
-        if !missing.is_empty() {
-            for (id, value) in load(Arc::clone(self), missing).await? {
-                self.answers.count(key(id), "database");
-                let size = rmp_serde::to_vec(&value).map_err(Error::internal)?.len();
-                let value = Arc::new(value);
-                let dependencies = Dependencies::on_one(entity, id.into());
-                self.keep(key(id), version, dependencies, Arc::clone(&value), size);
-                found.insert(id, value);
-            }
-        }
-        Ok(found)
     }
 
     async fn fly<T, F>(
@@ -314,7 +285,7 @@ impl Core {
         Ok(Some(self.keep(key, version, kept.dependencies, value, bytes.len())))
     }
 
-    fn keep<T: Send + Sync + 'static>(
+    pub(super) fn keep<T: Send + Sync + 'static>(
         &self,
         key: Key,
         version: Version,
@@ -322,8 +293,8 @@ impl Core {
         value: Arc<T>,
         encoded: usize,
     ) -> Arc<Entry> {
-        // In memory a value takes about thrice its compact form.
-        let bytes = u32::try_from(encoded.saturating_mul(3).saturating_add(256)).unwrap_or(u32::MAX);
+        // In memory a value takes about five times its compact form: names, maps and what allocators round up.
+        let bytes = u64::try_from(encoded.saturating_mul(5).saturating_add(256)).unwrap_or(u64::MAX);
         let entry = Arc::new(Entry {
             version: AtomicI64::new(version),
             dependencies,

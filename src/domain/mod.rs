@@ -9,6 +9,7 @@
 
 pub mod accounts;
 pub mod answers;
+mod batches;
 pub mod catalog;
 pub mod changes;
 pub mod entry;
@@ -88,9 +89,11 @@ impl Core {
 
     /// The same for whoever reads on behalf of many, at this version.
     fn for_all(self: &Arc<Self>, version: Version) -> Arc<Self> {
-        match self.reads {
-            Some(_) => Arc::new(Self { reads: None, read_at: Some(version), ..Self::clone(self) }),
-            None => Arc::clone(self),
-        }
+        if self.reads.is_some() { self.reading_at(Some(version)) } else { Arc::clone(self) }
+    }
+
+    /// The same for whoever reads on behalf of many, from replicas that have seen a version, if that is told.
+    fn reading_at(&self, read_at: Option<Version>) -> Arc<Self> {
+        Arc::new(Self { reads: None, read_at, ..self.clone() })
     }
 }

@@ -102,15 +102,20 @@ impl Core {
     /// A connection to read on. For a query it is one to a replica, if there is one that has seen what the query must see;
     /// whatever else reads does so on the primary.
     pub(in crate::domain) async fn read(&self) -> Result<Connection, Error> {
-        let version = match (&self.reads, self.read_at) {
+        let version = match &self.reads {
             _ if self.replicas.is_empty() => None,
-            (Some(reads), _) => Some(reads.moment(&self.gate).await?.version),
-            (None, read_at) => read_at,
+            Some(reads) => Some(reads.moment(&self.gate).await?.version),
+            None => self.read_at,
         };
         match version {
             Some(version) => self.replicas.read(&self.infra, version).await,
             None => Ok(self.infra.db.read().await?),
         }
+    }
+
+    /// What a replica must have seen to be read by whoever reads at this moment; `None`: nothing but the primary will do.
+    pub(in crate::domain) fn replica_at(&self, moment: Moment) -> Option<Version> {
+        if self.reads.is_some() { Some(moment.version) } else { self.read_at }
     }
 
     /// Takes note of something that was read.

@@ -82,6 +82,7 @@ pub struct Metrics {
     pub revocations_age_seconds: Gauge<f64, AtomicU64>,
     /// Passwords that are being hashed.
     pub password_hashes_running: Gauge,
+    pub password_hashes_waiting: Gauge,
     /// Mails by outcome.
     pub mails: Family<Labels<1>, Counter>,
     /// Resolvers that panicked.
@@ -151,6 +152,7 @@ impl Default for Metrics {
                 Gauge::default(),
             ),
             password_hashes_running: shown(all, "password_hashes_running", "Passwords being hashed", Gauge::default()),
+            password_hashes_waiting: shown(all, "password_hashes_waiting", "Passwords that wait", Gauge::default()),
             mails: shown(all, "mails", "Mails by outcome", counters("outcome", &["sent", "failed", "refused"])),
             panics: shown(all, "panics", "Resolvers that panicked", Counter::default()),
             runtime_stall_seconds: shown(

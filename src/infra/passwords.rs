@@ -108,7 +108,9 @@ impl Passwords {
         let place = Arc::new(place);
         let (waiting, metrics) = (Arc::downgrade(&place), Arc::clone(&self.metrics));
         let (done, outcome) = oneshot::channel();
+        let queued = Counted::by(&metrics.password_hashes_waiting);
         let job = move || {
+            drop(queued);
             // Nothing is hashed for a caller who went away while they waited; one who goes away now leaves their place to it.
             let Some(_place) = waiting.upgrade() else { return };
             metrics.password_hashes.inc();
@@ -185,20 +187,21 @@ mod tests {
             tokio::spawn(async move {
                 let look = move || {
                     std::thread::yield_now();
-                    let running = seen.password_hashes_running.get();
+                    let (running, waiting) = (seen.password_hashes_running.get(), seen.password_hashes_waiting.get());
                     assert!(number % 2 == 0, "a hash that panics");
-                    Ok(running)
+                    Ok((running, waiting))
                 };
                 passwords.run(look).await
             })
         });
-        let mut looked = 0;
+        let (mut looked, mut most_waited) = (0, 0);
         for seen in running.collect::<Vec<_>>() {
-            if let Ok(seen) = seen.await.unwrap() {
-                assert!((1..=2).contains(&seen), "{seen} run at once");
-                looked += 1;
+            if let Ok((running, waiting)) = seen.await.unwrap() {
+                assert!((1..=2).contains(&running), "{running} run at once");
+                (looked, most_waited) = (looked + 1, most_waited.max(waiting));
             }
         }
         assert_eq!((looked, metrics.password_hashes.get(), metrics.password_hashes_running.get()), (20, 40, 0));
+        assert_eq!((most_waited > 0, metrics.password_hashes_waiting.get()), (true, 0));
     }
 }

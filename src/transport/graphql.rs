@@ -32,6 +32,7 @@ use crate::transport::App;
 use crate::transport::address::{Peer, address};
 use crate::transport::door::{self, Answer, CONSISTENCY_TOKEN, Entered, Entrance, Given, seconds};
 use crate::transport::negotiation::MediaType;
+use crate::transport::quick::IsNotKept;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::asker;
@@ -140,7 +141,11 @@ async fn answer(
         read_body(body, app.settings.body_limit as usize).await?
     };
     let audience = app.audience(asker.viewer());
-    let (operation, answer) = match door::recall(app, &body, &asker).await? {
+    let recalled = match parts.extensions.get::<IsNotKept>() {
+        Some(IsNotKept) => None,
+        None => door::recall(app, &body, &asker).await?,
+    };
+    let (operation, answer) = match recalled {
         Some(answer) => ("query", answer),
         None => match execute(app, body, asker, by_get, headers).await? {
             Executed::Answered(operation, answer) => (operation, answer),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationDefinition;
 use async_graphql::{Value, Variables};
@@ -16,7 +16,8 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
@@ -25,11 +26,13 @@ use crate::domain::changes::Dependencies;
 use crate::domain::reads::{Moment, Reads};
 
 /// Memory for bodies whose meaning is known, in bytes.
-const MAX_BODIES: u64 = 4 * 1024 * 1024;
+const MAX_BODIES: usize = 4 * 1024 * 1024;
 /// Memory that an entry takes beside its bytes, about.
 const OVERHEAD: usize = 1024;
 /// The same for each part of a list that it depends on.
 const INTEREST: usize = 2 * 1024;
+/// Bytes of an entry, about.
+const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
 pub const ROUNDS: usize = 4;
 
@@ -46,6 +49,7 @@ pub struct Response {
     life: u32,
     dependencies: Dependencies,
     tag: OnceLock<HeaderValue>,
+    born: Instant,
 }
 
 /// A body that was understood before.
@@ -59,34 +63,47 @@ pub struct Known {
 
 /// What is kept.
 pub struct Kept {
-    responses: Cache<Key, Arc<Response>>,
+    responses: Cache<Key, Arc<Response>, ByBytes>,
+    ttl: Duration,
     /// Questions that somebody finds the answer to.
     sought: Mutex<HashMap<Bytes, Arc<Notify>>>,
-    bodies: Cache<Bytes, Arc<Known>>,
+    bodies: Cache<Bytes, Arc<Known>, ByBytes>,
+}
+
+/// What an entry takes, about.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Response>> for ByBytes {
+    fn weight(&self, (question, _): &Key, response: &Arc<Response>) -> u64 {
+        let Dependencies { entities, interests, .. } = &response.dependencies;
+        let parts = size_of_val(entities.as_slice()) + interests.len() * INTEREST;
+        (question.len() + response.body.len() + parts + OVERHEAD) as u64
+    }
+}
+
+impl Weighter<Bytes, Arc<Known>> for ByBytes {
+    fn weight(&self, body: &Bytes, known: &Arc<Known>) -> u64 {
+        (body.len() + known.question.len() + OVERHEAD) as u64
+    }
 }
 
 impl Kept {
     /// With so much memory for responses, each of which lives so long at most.
     pub fn new(mib: u64, ttl: Duration) -> Self {
-        let weigh = |(question, _): &Key, response: &Arc<Response>| {
-            let Dependencies { entities, interests, .. } = &response.dependencies;
-            let parts = size_of_val(entities.as_slice()) + interests.len() * INTEREST;
-            u32::try_from(question.len() + response.body.len() + parts + OVERHEAD).unwrap_or(u32::MAX)
-        };
-        let responses = Cache::builder().max_capacity(mib * 1024 * 1024).weigher(weigh).time_to_live(ttl).build();
-        let weigh = |body: &Bytes, known: &Arc<Known>| {
-            u32::try_from(body.len() + known.question.len() + OVERHEAD).unwrap_or(u32::MAX)
-        };
+        let capacity = mib * 1024 * 1024;
         Self {
-            responses,
+            responses: Cache::with_weighter(usize::try_from(capacity / ABOUT).unwrap_or(usize::MAX), capacity, ByBytes),
+            ttl,
             sought: Mutex::default(),
-            bodies: Cache::builder().max_capacity(MAX_BODIES).weigher(weigh).build(),
+            bodies: Cache::with_weighter(MAX_BODIES / OVERHEAD, MAX_BODIES as u64, ByBytes),
         }
     }
 
     /// The response to a question, which may have held once.
     pub fn find(&self, core: &Core, question: &Bytes) -> Option<Arc<Response>> {
-        self.responses.get(&(question.clone(), core.gate.life()))
+        let found = self.responses.get(&(question.clone(), core.gate.life()))?;
+        (found.born.elapsed() < self.ttl).then_some(found)
     }
 
     /// The response that was found if it holds at this moment, else that of somebody who finds a new one just now.
@@ -130,7 +147,8 @@ impl Kept {
         let (moment, dependencies) = reads.finish().unzip();
         let (version, life) = moment.map_or((0, 0), |moment| (moment.version, moment.life));
         let (version, dependencies) = (AtomicI64::new(version), dependencies.unwrap_or_default());
-        let response = Arc::new(Response { body, cost, version, life, dependencies, tag: OnceLock::new() });
+        let (tag, born) = (OnceLock::new(), Instant::now());
+        let response = Arc::new(Response { body, cost, version, life, dependencies, tag, born });
         if let Some(moment) = moment {
             let key = (question, moment.life);
             let is_newer = |kept: Arc<Response>| kept.version.load(Ordering::Acquire) > moment.version;

@@ -35,6 +35,10 @@ const MAX_BODY: u64 = 8 * 1024;
 const UNUSUAL: [HeaderName; 7] =
     [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY, request_id::TRACEPARENT];
 
+/// In the extensions of a request: its answer was looked for.
+#[derive(Clone)]
+pub struct IsNotKept;
+
 /// The answer, or the request for the long way.
 pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Body>, Request<Body>> {
     let is_small = request.body().size_hint().exact().is_some_and(|size| size <= MAX_BODY);
@@ -45,7 +49,7 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         return Err(request.map(Body::new));
     };
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let bytes = match whole(body) {
         Ok(bytes) => bytes,
         Err(body) => return Err(Request::from_parts(parts, body)),
@@ -62,6 +66,10 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
             if goes_uncompressed(&kept.body, &parts.headers) =>
         {
             (kept, spent, name)
+        }
+        Ok(None) => {
+            parts.extensions.insert(IsNotKept);
+            return Err(Request::from_parts(parts, Body::from(bytes)));
         }
         _ => return Err(Request::from_parts(parts, Body::from(bytes))),
     };

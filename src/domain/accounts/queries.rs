@@ -27,7 +27,7 @@ const MOST: i64 = 100;
 
 /// Of these users those that exist.
 pub async fn users_by_ids(core: &Arc<Core>, ids: &[UserId]) -> Result<HashMap<UserId, Arc<User>>, Error> {
-    core.answer_each(USERS, Entity::User, ids, async |core, missing| {
+    core.answer_each(USERS, Entity::User, ids, async |core: Arc<Core>, missing: Vec<UserId>| {
         let users = store::by_ids(&mut *core.read().await?, &missing).await?;
         Ok(users.into_iter().map(|user| (user.id, user)).collect())
     })

@@ -97,7 +97,7 @@ pub async fn product(core: &Arc<Core>, key: ProductKey) -> Result<Option<Arc<Pro
 
 /// Of these products those that exist.
 pub async fn products_by_ids(core: &Arc<Core>, ids: &[ProductId]) -> Result<HashMap<ProductId, Arc<Product>>, Error> {
-    core.answer_each(PRODUCTS, Entity::Product, ids, async |core, missing| {
+    core.answer_each(PRODUCTS, Entity::Product, ids, async |core: Arc<Core>, missing: Vec<ProductId>| {
         let products = store::by_ids(&mut *core.read().await?, &missing).await?;
         Ok(products.into_iter().map(|product| (product.id, product)).collect())
     })
