@@ -25,7 +25,7 @@ pub struct Settings {
     /// Folder of the private PostgreSQL and the private signing keys, used where nothing is configured
     #[arg(long, env, global = true, default_value = ".stockroom")]
     pub data_dir: PathBuf,
-    /// PostgreSQL 15 or newer, such as `postgres://user:password@host/db`; without it a private one runs
+    /// PostgreSQL 15 or newer, such as `postgres://user:password@host/db?sslmode=require`; without it a private one runs
     #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
     pub database_url: Option<SecretString>,
     /// The same database past any pooler: for migrations and the version register [default: the same URL]
@@ -46,6 +46,9 @@ pub struct Settings {
     /// Whether `serve` first runs the migrations that are missing
     #[arg(long, env, global = true, default_value_t = true, action = clap::ArgAction::Set)]
     pub auto_migrate: bool,
+    /// Authorities that PostgreSQL's certificates come from, in PEM [default: those the machine trusts]
+    #[arg(long, env, global = true)]
+    pub tls_ca_file: Option<PathBuf>,
     /// Redis 6.2 or newer, such as `rediss://:password@host:6379`; without it the cache is in process
     #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
     pub redis_url: Option<SecretString>,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use bb8::{Pool, PooledConnection};
 use diesel::ConnectionError;
 use diesel::connection::InstrumentationEvent;
@@ -29,6 +30,7 @@ use tracing::{Instrument, Span};
 use crate::config::Settings;
 use crate::infra::metrics::{Histograms, Labels, Metrics, histograms};
 use crate::infra::telemetry;
+use crate::infra::tls::{self, Verify};
 
 /// Longest time to make a connection, which a free one saves.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -334,7 +336,7 @@ impl Connector {
         settings: &Settings,
         statements: Option<Arc<AtomicU64>>,
     ) -> anyhow::Result<Self> {
-        let mut config = parse_url(url.expose_secret())?;
+        let (mut config, verify) = parse_url(url.expose_secret())?;
         config.application_name("stockroom").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
         // Nothing here runs long enough to be worth compiling, whatever PostgreSQL thinks where it has no statistics yet.
         let read_only = if access == Access::Read { "on" } else { "off" };
@@ -346,14 +348,14 @@ impl Connector {
             settings.statement_timeout.as_millis(),
             settings.statement_timeout.as_millis() / 2,
         );
-        Ok(Self { config, tls: MakeRustlsConnect::new(crate::infra::tls()?), setup, statements })
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls::to_store(settings, verify)?), setup, statements })
     }
 
     async fn open(&self) -> anyhow::Result<(tokio_postgres::Client, Driver)> {
-        self.config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| anyhow::Error::new(error).context(format!("connecting to PostgreSQL at {}", self.place())))
+        let opened = self.config.connect(self.tls.clone()).await;
+        opened.map_err(|error| {
+            tls::explained(error.into()).context(format!("connecting to PostgreSQL at {}", self.place()))
+        })
     }
 
     async fn bare(&self) -> anyhow::Result<Bare> {
@@ -406,35 +408,47 @@ impl Connector {
     }
 }
 
-/// A PostgreSQL URL with libpq's `sslmode`, where anything but `disable` means TLS with full verification, and no
-/// `sslmode` means that for every host but this one.
+/// A PostgreSQL URL with libpq's `sslmode` (<https://www.postgresql.org/docs/15/libpq-ssl.html>), and what the server's
+/// certificate must show.
+///
+/// `verify-full` and `verify-ca` mean what they mean there. `require` means `verify-full`: libpq would believe anybody.
+/// `allow` and `prefer`, which is libpq's default, may fall back to plaintext and are refused. No `sslmode` means
+/// `verify-full`, and for this host `disable`.
 ///
 /// # Errors
 /// When the URL is malformed, or asks for a mode that may fall back to plaintext.
-fn parse_url(url: &str) -> anyhow::Result<tokio_postgres::Config> {
+fn parse_url(url: &str) -> anyhow::Result<(tokio_postgres::Config, Verify)> {
+    const FORM: &str = "use postgres://user:password@host:5432/database";
+    ensure!(
+        url.starts_with("postgres://") || url.starts_with("postgresql://"),
+        "the PostgreSQL URL is malformed; {FORM}"
+    );
     let (start, query) = url.split_once('?').unwrap_or((url, ""));
     let mut mode = None;
     let mut kept = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
             Some(("sslmode", value)) => mode = Some(value),
+            Some(("sslrootcert", _)) => bail!("sslrootcert is not read; set TLS_CA_FILE to that file"),
             _ => kept.push(parameter),
         }
     }
     let rest = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    let mut config: tokio_postgres::Config = format!("{start}{rest}").parse().map_err(|error| {
-        anyhow::anyhow!("the PostgreSQL URL is malformed ({error}); use postgres://user:password@host:5432/database")
-    })?;
+    let mut config: tokio_postgres::Config = format!("{start}{rest}")
+        .parse()
+        .map_err(|error| anyhow::anyhow!("the PostgreSQL URL is malformed ({error}); {FORM}"))?;
     let local = config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(host) => host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        Host::Tcp(host) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
         #[cfg(unix)]
         Host::Unix(_) => true,
-    });
-    config.ssl_mode(match mode {
-        Some("disable") => SslMode::Disable,
-        None if local => SslMode::Disable,
-        None | Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
+    }) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+    let (ssl_mode, verify) = match mode {
+        Some("disable") => (SslMode::Disable, Verify::Host),
+        None if local => (SslMode::Disable, Verify::Host),
+        None | Some("require" | "verify-full") => (SslMode::Require, Verify::Host),
+        Some("verify-ca") => (SslMode::Require, Verify::Authority),
         Some(other) => bail!("sslmode={other} may fall back to plaintext; use sslmode=require or sslmode=disable"),
-    });
-    Ok(config)
+    };
+    config.ssl_mode(ssl_mode);
+    Ok((config, verify))
 }

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use crate::config::OutsideIssuer;
 use crate::infra::metrics::Metrics;
-use crate::infra::tls;
+use crate::infra::tls::tls;
 use crate::infra::tokens::{LEEWAY, Refused};
 
 /// However many tokens name unknown keys, the issuer is asked no more often.

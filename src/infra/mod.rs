@@ -12,6 +12,7 @@ pub mod rate_limit;
 pub mod redis;
 pub mod schema;
 pub mod telemetry;
+pub mod tls;
 pub mod tokens;
 
 use std::path::PathBuf;
@@ -70,13 +71,4 @@ impl Infra {
         self.metrics.redis_breaker_open.set(is_open.into());
         self.metrics.text()
     }
-}
-
-/// TLS that trusts what the machine trusts.
-pub fn tls() -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -35,7 +35,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::config::{LogFormat, Settings};
-use crate::infra::tls;
+use crate::infra::tls::tls;
 
 /// The target of the spans of traces.
 pub const TRACES: &str = "traces";

@@ -46,6 +46,7 @@ mod replicas;
 mod schema;
 mod sessions;
 mod sockets;
+mod stores;
 mod support;
 mod tokens;
 mod traces;

@@ -1,5 +1,6 @@
 //! What tests stand on: servers that are started once, a database for each test, and clients.
 
+pub mod certificates;
 pub mod process;
 pub mod programs;
 pub mod proxy;

@@ -19,6 +19,7 @@ pub fn stockroom(arguments: &[&str]) -> Command {
     for variable in [
         "DATABASE_URL",
         "DATABASE_DIRECT_URL",
+        "DATABASE_REPLICA_URLS",
         "REDIS_URL",
         "JWT_PRIVATE_KEY",
         "JWT_PRIVATE_KEY_FILE",
@@ -29,6 +30,7 @@ pub fn stockroom(arguments: &[&str]) -> Command {
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "PUBLIC_URL",
         "SMTP_URL",
+        "TLS_CA_FILE",
     ] {
         command.env_remove(variable);
     }

@@ -10,6 +10,7 @@ use stockroom::config::Settings;
 use stockroom::infra::migrations;
 use stockroom::infra::postgres::{Durability, PrivatePostgres};
 
+use super::certificates::Authority;
 use super::eventually;
 use super::servers::{free_port, scratch};
 
@@ -41,6 +42,21 @@ impl Primary {
         let files = std::fs::metadata(row.get::<_, &str>(1)).unwrap();
         let programs = PathBuf::from(row.get::<_, &str>(0));
         Self { _postgres: postgres, url, programs, owner: (files.uid(), files.gid()) }
+    }
+
+    /// Takes connections over TLS from now on, and so do replicas that are made later; plain ones are welcome, too.
+    pub async fn speak_tls(&self, authority: &Authority) {
+        let [certificate, key] = authority.issue("localhost");
+        std::os::unix::fs::chown(&key, Some(self.owner.0), Some(self.owner.1)).unwrap();
+        let client = connect(&self.url).await;
+        for (setting, value) in [("ssl_cert_file", certificate), ("ssl_key_file", key), ("ssl", "on".into())] {
+            client.batch_execute(&format!("ALTER SYSTEM SET {setting} = '{}'", value.display())).await.unwrap();
+        }
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        eventually("TLS is on", async || {
+            connect(&self.url).await.query_one("SHOW ssl", &[]).await.unwrap().get::<_, &str>(0) == "on"
+        })
+        .await;
     }
 
     /// A replica that runs, with these settings.
