@@ -46,10 +46,11 @@ pub struct Settings {
     /// Whether `serve` first runs the migrations that are missing
     #[arg(long, env, global = true, default_value_t = true, action = clap::ArgAction::Set)]
     pub auto_migrate: bool,
-    /// Authorities that PostgreSQL's certificates come from, in PEM [default: those the machine trusts]
+    /// Authorities that the certificates of PostgreSQL and Redis come from, in PEM [default: those the machine trusts]
     #[arg(long, env, global = true)]
     pub tls_ca_file: Option<PathBuf>,
-    /// Redis 6.2 or newer, such as `rediss://:password@host:6379`; without it the cache is in process
+    /// Redis 6.2 or newer, such as `rediss://user:password@host:6379`, or a cluster by some of its nodes, such as
+    /// `rediss-cluster://user:password@host:6379,host2:6379`; without it the cache is in process
     #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
     pub redis_url: Option<SecretString>,
     /// Most connections to Redis

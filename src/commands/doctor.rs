@@ -95,10 +95,9 @@ async fn redis(settings: &Settings) -> anyhow::Result<String> {
     let Some(url) = &settings.redis_url else {
         return Ok("is not configured; the cache is in process".to_owned());
     };
-    let version = Redis::new(url, settings, Arc::new(Metrics::default()))?.version().await;
-    match version {
+    match Redis::new(url, settings, Arc::new(Metrics::default()))?.check().await {
         Ok(version) => Ok(format!("release {version}")),
-        Err(error) => anyhow::bail!("cannot be asked ({error:#}); start it, or correct REDIS_URL"),
+        Err(error) => anyhow::bail!("cannot be used: {error:#}; start it, or correct REDIS_URL"),
     }
 }
 

@@ -43,6 +43,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let place = place::open_alone(&settings).await?;
     let db = place::database(&settings, &place)?;
     let core = place::core(&settings, &place, db, place::keys(&settings)?)?;
+    if let Some(redis) = core.infra.redis.clone() {
+        // Nothing waits for it, as no request does.
+        tokio::spawn(async move {
+            if let Err(error) = redis.check().await {
+                tracing::warn!("going on without Redis, which cannot be used: {error:#}");
+            }
+        });
+    }
     place::migrated(&settings, &place).await?;
     core.gate.version().await.context("the database cannot be read")?;
     Revocations::follow(&core).await.context("revocations cannot be read")?;

@@ -4,24 +4,57 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{anyhow, ensure};
 use bb8::{ManageConnection, Pool};
 use bb8_redis::RedisConnectionManager;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, ExistenceCheck, FromRedisValue, RedisError, Script, SetExpiry, SetOptions};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{
+    AsyncCommands, Cmd, ExistenceCheck, FromRedisValue, Pipeline, RedisError, RedisFuture, Script, SetExpiry,
+    SetOptions, TlsCertificates, Value,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::Instrument;
 
 use crate::config::Settings;
 use crate::infra::metrics::Metrics;
-use crate::infra::telemetry;
+use crate::infra::{telemetry, tls};
 
 /// After a failure Redis is left alone this long; then one request tries it again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A larger value is neither kept nor believed, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;
 
+/// Longest wait for a node of a cluster to connect or to answer; while one is waited for, others may wait, too.
+const NODE_PATIENCE: Duration = Duration::from_millis(250);
+/// Longest wait of whoever wants to know whether Redis is there.
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What its user must be allowed to do, on keys that begin with the prefix.
+pub const NEEDED: &str = "+get +psetex +evalsha +script|load +time +set +del +pexpire +zadd +zremrangebyscore +zcard \
+                          +hget +hset +hlen +hdel +hrandfield +info +ping +cluster|slots +asking";
+
+/// KEYS: one of ours. Returns which of the commands that our scripts send to it are refused.
+const CHECK: &str = "
+local refused = {}
+for _, command in ipairs({
+    {'TIME'}, {'GET', KEYS[1]}, {'SET', KEYS[1], '', 'PX', 1}, {'DEL', KEYS[1]}, {'PEXPIRE', KEYS[1], 1},
+    {'ZADD', KEYS[1], 1, '1'}, {'ZREMRANGEBYSCORE', KEYS[1], 0, 1}, {'ZCARD', KEYS[1]},
+    {'DEL', KEYS[1]}, {'HSET', KEYS[1], '1', '1'}, {'HGET', KEYS[1], '1'}, {'HLEN', KEYS[1]},
+    {'HRANDFIELD', KEYS[1]}, {'HDEL', KEYS[1], '1'},
+}) do
+    local answer = redis.pcall(unpack(command))
+    if type(answer) == 'table' and answer.err and not string.find(answer.err, 'WRONGTYPE') then
+        refused[#refused + 1] = command[1]
+    end
+end
+return refused";
+
 /// Redis, as far as it is there.
 pub struct Redis {
+    client: Arc<Client>,
     pool: Pool<Manager>,
     pool_size: u32,
     timeout: Duration,
@@ -38,15 +71,14 @@ impl Redis {
     pub fn new(url: &SecretString, settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         // Both TLS stacks of the process must agree on one provider; a second call finds it installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let manager = RedisConnectionManager::new(url.expose_secret()).map_err(|error| {
-            anyhow::anyhow!("REDIS_URL is malformed ({error}); use redis://host:6379 or rediss://:password@host:6379")
-        })?;
+        let client = Arc::new(Client::new(url, settings)?);
         let pool = Pool::builder()
             .max_size(settings.redis_pool_size)
             .connection_timeout(settings.redis_timeout)
             .test_on_check_out(false)
-            .build_unchecked(Manager(manager));
+            .build_unchecked(Manager(Arc::clone(&client)));
         Ok(Self {
+            client,
             pool,
             pool_size: settings.redis_pool_size,
             timeout: settings.redis_timeout,
@@ -105,16 +137,48 @@ impl Redis {
     /// # Errors
     /// When it cannot be asked.
     pub async fn version(&self) -> anyhow::Result<String> {
-        let patience = Duration::from_secs(2);
         let asked = async {
-            let mut connection = self.pool.get().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+            let mut connection = self.pool.get().await.map_err(|error| anyhow!("{error}"))?;
             connection.broken = true;
-            let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection.redis).await?;
+            let version = connection.link.version().await?;
             connection.broken = false;
-            let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-            Ok(version.unwrap_or("unknown").trim().to_owned())
+            Ok(version)
         };
-        tokio::time::timeout(patience, asked).await.map_err(|_| anyhow::anyhow!("no answer within {patience:?}"))?
+        tokio::time::timeout(CHECK_PATIENCE, asked).await.map_err(|_| anyhow!("no answer within {CHECK_PATIENCE:?}"))?
+    }
+
+    /// Whether Redis can be used, and of which release it is: asked on a connection of its own, since a pool does not say
+    /// why it has none.
+    ///
+    /// # Errors
+    /// When it cannot be used: why, and what to do.
+    pub async fn check(&self) -> anyhow::Result<String> {
+        let key = self.key("check");
+        let asked = async {
+            let mut link = self.client.connect().await?;
+            let () = link.pset_ex(&key, "", 1).await?;
+            let _: Option<Vec<u8>> = link.get(&key).await?;
+            let refused: Vec<String> = Script::new(CHECK).key(&key).invoke_async(&mut link).await?;
+            Ok((link.version().await?, refused))
+        };
+        let asked = tokio::time::timeout(CHECK_PATIENCE, asked).await;
+        let (version, refused) =
+            asked.map_err(|_| anyhow!("no answer within {CHECK_PATIENCE:?}"))?.map_err(|error: RedisError| {
+                let told = error.to_string();
+                let says = |word| told.to_ascii_uppercase().contains(word);
+                let error = tls::explained(anyhow!(told.clone()));
+                match () {
+                    () if says("AUTH") => error.context("the user or the password in REDIS_URL is wrong"),
+                    () if says("NOPERM") => error.context(self.allowance()),
+                    () => error,
+                }
+            })?;
+        ensure!(refused.is_empty(), "it refuses {}; {}", refused.join(" "), self.allowance());
+        Ok(version)
+    }
+
+    fn allowance(&self) -> String {
+        format!("allow its user what is needed: ACL SETUSER ... ~{}:* {NEEDED}", self.prefix)
     }
 
     /// Whether nobody asks it for now, because it did not answer.
@@ -134,7 +198,7 @@ impl Redis {
     async fn patiently<T>(
         &self,
         command: &'static str,
-        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+        ask: impl AsyncFnOnce(&mut Link) -> Result<T, RedisError>,
     ) -> Option<T> {
         self.within(command, self.timeout, ask).await
     }
@@ -144,7 +208,7 @@ impl Redis {
         &self,
         command: &'static str,
         timeout: Duration,
-        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+        ask: impl AsyncFnOnce(&mut Link) -> Result<T, RedisError>,
     ) -> Option<T> {
         if !self.breaker.lets_through() {
             return None;
@@ -158,8 +222,9 @@ impl Redis {
             };
             connected.store(true, Ordering::Relaxed);
             connection.broken = true;
-            let answer = ask(&mut connection.redis).await;
-            // Stays broken when the deadline drops this future in `ask`, or the connection is gone.
+            let answer = ask(&mut connection.link).await;
+            // Stays broken when the deadline drops this future in `ask`, or the connection is gone. Of a cluster, a new one
+            // learns who leads it now; the old one would wait for a master that is frozen.
             connection.broken = answer.as_ref().is_err_and(RedisError::is_unrecoverable_error);
             match answer {
                 Ok(answer) => Ok(Some(answer)),
@@ -205,11 +270,111 @@ impl Redis {
     }
 }
 
-/// bb8-redis's manager, which cannot tell a connection that broke.
-struct Manager(RedisConnectionManager);
+/// One server, or a cluster of them.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Client {
+    Server(RedisConnectionManager),
+    Cluster(ClusterClient),
+}
 
+/// A connection to either. Whatever is sent on it has one key: a cluster finds its node by that.
+enum Link {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Client {
+    fn new(url: &SecretString, settings: &Settings) -> anyhow::Result<Self> {
+        let malformed = |error| {
+            anyhow!(
+                "REDIS_URL is malformed ({error}); use redis://host:6379, rediss://user:password@host:6379, or \
+                 rediss-cluster://user:password@host:6379,host2:6379"
+            )
+        };
+        let url = url.expose_secret();
+        let authorities = tls::authorities(settings)?.filter(|_| url.starts_with("rediss"));
+        let certificates = authorities.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
+        if let Some(nodes) = nodes(url) {
+            let builder = ClusterClient::builder(nodes);
+            let builder = builder.connection_timeout(NODE_PATIENCE).response_timeout(NODE_PATIENCE);
+            let builder = match certificates {
+                Some(certificates) => builder.certs(certificates),
+                None => builder,
+            };
+            return builder.build().map(Self::Cluster).map_err(malformed);
+        }
+        let client = match certificates {
+            Some(certificates) => redis::Client::build_with_tls(url, certificates),
+            None => redis::Client::open(url),
+        };
+        let manager = client.and_then(|client| RedisConnectionManager::new(client.get_connection_info().clone()));
+        manager.map(Self::Server).map_err(malformed)
+    }
+
+    async fn connect(&self) -> Result<Link, RedisError> {
+        Ok(match self {
+            Self::Server(manager) => Link::Server(manager.connect().await?),
+            Self::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
+        })
+    }
+}
+
+/// The URLs of the nodes that a cluster's URL names.
+fn nodes(url: &str) -> Option<Vec<String>> {
+    let (scheme, rest) = url.split_once("-cluster://")?;
+    let (credentials, hosts) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
+    Some(hosts.split(',').map(|host| format!("{scheme}://{credentials}{host}")).collect())
+}
+
+impl Link {
+    async fn version(&mut self) -> Result<String, RedisError> {
+        let mut ask = redis::cmd("INFO");
+        ask.arg("server");
+        let info = match self {
+            Self::Server(connection) => ask.query_async(connection).await?,
+            Self::Cluster(connection) => {
+                let anybody = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                String::from_redis_value(connection.route_command(ask, anybody).await?)?
+            }
+        };
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok(version.unwrap_or("unknown").trim().to_owned())
+    }
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(connection) => connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+struct Manager(Arc<Client>);
+
+/// A connection of the pool, which can tell that it broke.
 struct Tracked {
-    redis: MultiplexedConnection,
+    link: Link,
     broken: bool,
 }
 
@@ -218,11 +383,11 @@ impl ManageConnection for Manager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Tracked, RedisError> {
-        Ok(Tracked { redis: self.0.connect().await?, broken: false })
+        Ok(Tracked { link: self.0.connect().await?, broken: false })
     }
 
-    async fn is_valid(&self, connection: &mut Tracked) -> Result<(), RedisError> {
-        self.0.is_valid(&mut connection.redis).await
+    async fn is_valid(&self, _: &mut Tracked) -> Result<(), RedisError> {
+        Ok(())
     }
 
     fn has_broken(&self, connection: &mut Tracked) -> bool {

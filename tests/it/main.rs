@@ -23,6 +23,7 @@ mod caching;
 mod catalog;
 mod client_kit;
 mod clients;
+mod clusters;
 mod connections;
 mod database;
 mod deployment;

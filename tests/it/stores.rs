@@ -1,11 +1,15 @@
-//! PostgreSQL as others run it: over TLS.
+//! PostgreSQL and Redis as others run them: over TLS, with passwords and users of their own.
 
-use serde_json::json;
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
+use stockroom::infra::redis::NEEDED;
 
 use crate::support::TestServer;
 use crate::support::certificates::Authority;
-use crate::support::process::{complained, run, said, signing_key};
+use crate::support::process::{Server, complained, run, said, signing_key};
+use crate::support::servers::{RedisServer, TestDatabase};
 use crate::support::standby::Primary;
 
 /// The same database by the name that the certificates have, in this mode.
@@ -96,4 +100,109 @@ async fn all_that_a_server_says_to_postgresql_and_its_replica_goes_over_tls() {
     let told = said(&run(&[&["doctor", "--jwt-private-key-file", &key], &flags[..]].concat()));
     assert!(told.contains("queries are not read from 127.0.0.1"), "{told}");
     assert!(told.contains("the certificate is for another host"), "{told}");
+}
+
+/// What the doctor says of Redis.
+fn diagnosis(flags: &[&str]) -> String {
+    let told = said(&run(&[&["doctor"], flags].concat()));
+    told.lines().find(|line| line.contains("Redis")).unwrap_or_else(|| panic!("{told}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_used_over_tls_and_where_it_cannot_be_the_server_says_why_and_goes_on() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (database, key) = (TestDatabase::create().await, signing_key());
+    let (file, prefix) = (authority.file(), &database.name);
+    let mine = format!("~{prefix}:*");
+    let users = |name, keys: &str, allowed: &str| format!("--user {name} on >s3cret {keys} {allowed}");
+    let arguments = [
+        "--user default off".to_owned(),
+        users("shop", &mine, NEEDED),
+        users("lacking", &mine, &NEEDED.replace("+zadd ", "")),
+        users("foreign", "~other:*", NEEDED),
+    ]
+    .join(" ");
+    let redis = RedisServer::start_tls(&authority, &arguments.split(' ').collect::<Vec<_>>());
+    let port = redis.port;
+    let whose = |user: &str| format!("rediss://{user}:s3cret@localhost:{port}");
+    let common = ["--database-url", &database.url, "--redis-prefix", prefix, "--jwt-private-key-file", &key];
+    let with = |url: &str, authority: &str| {
+        let flags = common.iter().copied().chain(["--redis-url", url, "--tls-ca-file", authority]);
+        flags.map(str::to_owned).collect::<Vec<_>>()
+    };
+
+    let well = with(&whose("shop"), &file);
+    let well: Vec<&str> = well.iter().map(String::as_str).collect();
+    assert!(diagnosis(&well).starts_with("ok    Redis       release"), "{}", diagnosis(&well));
+    let server = Server::start(&well);
+    let ready = |server: &Server| format!("http://127.0.0.1:{}/readyz", server.port);
+    let state: Value = reqwest::get(ready(&server)).await.unwrap().json().await.unwrap();
+    assert_eq!(state["redis"]["ok"], true, "{state}");
+
+    let plain = whose("shop").replace("rediss:", "redis:");
+    let wrong = whose("shop").replace("s3cret", "secret");
+    for (url, authority, reason) in [
+        (&whose("shop"), &other.file(), "name that one in TLS_CA_FILE"),
+        (&whose("shop").replace("localhost", "127.0.0.1"), &file, "the certificate is for another host"),
+        (&wrong, &file, "the user or the password in REDIS_URL is wrong"),
+        (&whose("lacking"), &file, "it refuses ZADD; allow its user what is needed: ACL SETUSER"),
+        (&whose("foreign"), &file, &format!("ACL SETUSER ... {mine} {NEEDED}")),
+        (&plain, &file, "start it, or correct REDIS_URL"),
+    ] {
+        let flags = with(url, authority);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let told = diagnosis(&flags);
+        assert!(told.starts_with("FAIL") && told.contains(reason) && !told.contains("s3cret"), "{told}");
+        let mut server = Server::start(&flags);
+        server.client().data("{ products { totalCount } }", json!({})).await;
+        let state: Value = reqwest::get(ready(&server)).await.unwrap().json().await.unwrap();
+        assert_eq!(state["ready"], true, "{state}");
+        // It is asked whether it can be used when the server starts.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        server.signal("KILL");
+        let log = server.log();
+        assert!(log.contains("going on without Redis, which cannot be used"), "{log}");
+        assert!(url == &plain || log.contains(reason), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_acl_that_the_readme_tells_suffices() {
+    let readme = include_str!("../../README.md");
+    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER")).expect("the README tells it");
+    assert!(line.ends_with(&format!("~stockroom:* {NEEDED}")), "{line}");
+    let redis = RedisServer::start();
+    let name = line.split(' ').nth(2).unwrap();
+    let password = line.split(' ').find_map(|word| word.strip_prefix('>')).unwrap();
+    // The server's prefix is its database's.
+    redis.ask::<()>(&line.replace("~stockroom:", "~test_")).await;
+    let url = redis.url().replace("redis://", &format!("redis://{name}:{password}@"));
+    let flags = ["--redis-url", &url, "--rate-limit", "200000/1h", "--login-limit", "10/5m"];
+    let server = TestServer::start_with(&flags).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({})).await;
+    staff.data("{ products(first: 5) { totalCount nodes { name } } }", json!({})).await;
+    let hash: String = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"{ __typename }")
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let body = json!({
+        "query": "{ __typename }",
+        "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash } },
+    });
+    let answer: Value = staff.http.post(&staff.url).json(&body).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["__typename"], "Query", "{answer}");
+    for kind in ["limit:requests", "instances", "documents", "products"] {
+        crate::support::eventually(&format!("there are keys of {kind}"), async || {
+            redis.keys().await.iter().any(|key| key.contains(kind))
+        })
+        .await;
+    }
+    let denied: Vec<HashMap<String, redis::Value>> = redis.ask("ACL LOG").await;
+    let denied: Vec<String> = denied.into_iter().map(|entry| format!("{:?}", entry["object"])).collect();
+    // What a client is called it may tell in vain.
+    assert!(denied.iter().all(|command| command.contains("setinfo")), "{denied:?}");
+    let refused = server.core.infra.metrics.redis_faults.get_or_create(&[("kind", "refused")]).get();
+    assert_eq!(refused, 0);
 }

@@ -1,6 +1,7 @@
 //! What tests stand on: servers that are started once, a database for each test, and clients.
 
 pub mod certificates;
+pub mod cluster;
 pub mod process;
 pub mod programs;
 pub mod proxy;

@@ -12,6 +12,8 @@ use stockroom::config::Settings;
 use stockroom::infra::migrations;
 use stockroom::infra::postgres::{Durability, PrivatePostgres};
 
+use super::certificates::Authority;
+
 const TEMPLATE: &str = "migrated";
 
 /// What is started once.
@@ -137,15 +139,31 @@ impl Drop for TestDatabase {
 
 /// A Redis of its own.
 pub struct RedisServer {
-    port: u16,
+    pub port: u16,
+    arguments: Vec<String>,
     child: Mutex<Option<Child>>,
 }
 
 impl RedisServer {
     pub fn start() -> Self {
-        let server = Self { port: free_port(), child: Mutex::new(None) };
+        Self::start_with(free_port(), &[])
+    }
+
+    /// On this port, with these arguments.
+    pub fn start_with(port: u16, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let server = Self { port, arguments, child: Mutex::new(None) };
         server.start_again();
         server
+    }
+
+    /// That speaks TLS alone, with a certificate for localhost.
+    pub fn start_tls(authority: &Authority, arguments: &[&str]) -> Self {
+        let [certificate, key] = authority.issue("localhost").map(|file| file.display().to_string());
+        let (port, file) = (free_port(), authority.file());
+        let own = ["--port", "0", "--tls-port", &port.to_string(), "--tls-auth-clients", "no", "--tls-ca-cert-file"];
+        let own = [&own[..], &[&file, "--tls-cert-file", &certificate, "--tls-key-file", &key]].concat();
+        Self::start_with(port, &[&own, arguments].concat())
     }
 
     pub fn url(&self) -> String {
@@ -160,6 +178,7 @@ impl RedisServer {
         let program = ["redis-server", "--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let mut command = Command::new("sh");
         command.args(["-c", keeper, "redis"]).args(program).args(["--pidfile", &self.pidfile()]);
+        command.args(&self.arguments);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn();
         *self.child() = Some(child.expect("redis-server starts"));
         let started = Instant::now();
@@ -184,25 +203,30 @@ impl RedisServer {
         assert!(Command::new("kill").args([&format!("-{signal}"), id.trim()]).status().unwrap().success());
     }
 
-    /// Forgets everything.
-    pub async fn flush(&self) {
+    /// Sends it a command, by its words.
+    pub async fn ask<T: redis::FromRedisValue>(&self, words: &str) -> T {
+        self.send(&words.split(' ').collect::<Vec<_>>()).await
+    }
+
+    async fn send<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.unwrap()
+    }
+
+    /// Forgets everything.
+    pub async fn flush(&self) {
+        self.ask::<()>("FLUSHALL").await;
     }
 
     /// Writes a field of a hash.
     pub async fn set_field(&self, key: &str, field: &str, value: &str) {
-        let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let () = redis::cmd("HSET").arg(key).arg(field).arg(value).query_async(&mut connection).await.unwrap();
+        self.send::<()>(&["HSET", key, field, value]).await;
     }
 
     /// Every key that there is.
     pub async fn keys(&self) -> Vec<String> {
-        let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap()
+        self.ask("KEYS *").await
     }
 
     fn pidfile(&self) -> String {
