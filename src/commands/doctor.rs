@@ -14,6 +14,7 @@ use crate::infra::keys::Ring;
 use crate::infra::mail::Route;
 use crate::infra::metrics::Metrics;
 use crate::infra::migrations;
+use crate::infra::pooler::{self, Kept};
 use crate::infra::redis::Redis;
 
 /// The oldest PostgreSQL that works, as `server_version_num` tells it.
@@ -62,13 +63,19 @@ async fn postgres(settings: &Settings, place: &Place) -> anyhow::Result<String> 
     if number < OLDEST_POSTGRES {
         anyhow::bail!("{} is release {}; upgrade it to 15 or newer", connector.place(), number / 10_000);
     }
-    Ok(format!("release {} at {}", number / 10_000, connector.place()))
+    let mut told = format!("release {} at {}", number / 10_000, connector.place());
+    if !place.is_private() && pooler::check(settings, place.url()).await? == Kept::Statements {
+        told += ", behind a pooler in transaction mode that routes prepared statements";
+    }
+    Ok(told)
 }
 
 /// What there is to say of each replica, if there are any.
 async fn replicas(settings: &Settings, place: &Place) -> anyhow::Result<Vec<anyhow::Result<String>>> {
-    let db = place::database(settings, place)?;
-    let all = if db.replicas().is_empty() { Vec::new() } else { replicas::check(&db).await? };
+    if settings.database_replica_urls.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = replicas::check(&place::database(settings, place)?).await?;
     let told = all.into_iter().map(|(replica, seen)| match seen {
         Ok(behind) => Ok(format!("{replica} is {behind} versions behind the primary")),
         Err(error) => Err(error.context(format!("queries are not read from {replica}"))),

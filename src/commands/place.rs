@@ -14,6 +14,7 @@ use crate::infra::Infra;
 use crate::infra::db::Database;
 use crate::infra::keys::{Keys, Ring, SigningKey};
 use crate::infra::migrations;
+use crate::infra::pooler::{self, Kept};
 use crate::infra::postgres::{Durability, Opened, PrivatePostgres};
 
 /// A database that can be connected to.
@@ -125,6 +126,14 @@ pub fn database(settings: &Settings, place: &Place) -> anyhow::Result<Database> 
     Ok(Database::new(settings, place.url(), place.direct_url()).map_err(Misused)?)
 }
 
+/// Makes sure, before the pools are used, that they may be, and that what they need is there.
+pub async fn ready(settings: &Settings, place: &Place, db: &Database) -> anyhow::Result<()> {
+    if !place.is_private() && pooler::check(settings, place.url()).await? == Kept::Statements {
+        db.keep_no_session();
+    }
+    migrated(settings, place).await
+}
+
 /// Everything between the settings and the domain.
 pub fn core(settings: &Settings, place: &Place, db: Database, keys: Arc<Keys>) -> anyhow::Result<Arc<Core>> {
     let infra = Infra::new(settings, db, keys, place.outbox(settings)).map_err(Misused)?;
@@ -135,7 +144,7 @@ pub fn core(settings: &Settings, place: &Place, db: Database, keys: Arc<Keys>) -
 pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(Arc<Core>, Place)> {
     let place = open(settings).await?;
     let db = database(settings, &place)?;
-    migrated(settings, &place).await?;
+    ready(settings, &place, &db).await?;
     let core = core(settings, &place, db, Arc::new(Keys::generate()?))?;
     Ok((core, place))
 }

@@ -51,7 +51,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             }
         });
     }
-    place::migrated(&settings, &place).await?;
+    place::ready(&settings, &place, &core.infra.db).await?;
     core.gate.version().await.context("the database cannot be read")?;
     Revocations::follow(&core).await.context("revocations cannot be read")?;
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Socket;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
@@ -29,6 +29,7 @@ use tracing::{Instrument, Span};
 
 use crate::config::Settings;
 use crate::infra::metrics::{Histograms, Labels, Metrics, histograms};
+use crate::infra::pooler;
 use crate::infra::telemetry;
 use crate::infra::tls::{self, Verify};
 
@@ -45,6 +46,7 @@ pub struct Database {
     /// For what replicas cannot answer.
     spare: Gated,
     direct: Connector,
+    is_kept: Arc<AtomicBool>,
     statements: Arc<AtomicU64>,
     figures: Figures,
 }
@@ -94,7 +96,10 @@ impl Database {
     /// When a URL is malformed.
     pub fn new(settings: &Settings, url: &SecretString, direct_url: &SecretString) -> anyhow::Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
-        let connector = |url, access| Connector::new(url, access, settings, Some(Arc::clone(&statements)));
+        let to = |url, access| Connector::new(url, access, settings, Some(Arc::clone(&statements)));
+        let is_kept = Arc::new(AtomicBool::new(true));
+        let connector =
+            |url, access| to(url, access).map(|connector| Connector { is_kept: Arc::clone(&is_kept), ..connector });
         let figures = Figures { waits: histograms(), refusals: Family::default() };
         for pool in ["read", "write"] {
             for reason in ["busy", "unreachable"] {
@@ -111,8 +116,9 @@ impl Database {
                 .map(|url| {
                     let direct = Connector::new(url, Access::Read, settings, None)?;
                     Ok(Replica {
-                        pool: Gated::new("replica", connector(url, Access::Read)?, settings, &figures),
+                        pool: Gated::new("replica", to(url, Access::Read)?, settings, &figures),
                         direct,
+                        is_past_poolers: OnceCell::new(),
                     })
                 })
                 .collect::<anyhow::Result<_>>()?,
@@ -125,9 +131,15 @@ impl Database {
                 settings.database_pool_size.div_ceil(2),
             ),
             direct: Connector::new(direct_url, Access::Read, settings, None)?,
+            is_kept,
             statements,
             figures,
         })
+    }
+
+    /// From now on connections of the pools are told nothing: what is behind a pooler would tell others.
+    pub fn keep_no_session(&self) {
+        self.is_kept.store(false, Ordering::Relaxed);
     }
 
     /// The replicas, whether they can be reached or not.
@@ -161,7 +173,7 @@ impl Database {
         }
     }
 
-    /// A connection on which PostgreSQL refuses every write.
+    /// A connection on which PostgreSQL refuses every write, unless a pooler keeps it from knowing.
     pub async fn read(&self) -> Result<Connection, NoConnection> {
         self.read.get().await
     }
@@ -191,6 +203,7 @@ impl Database {
 pub struct Replica {
     pool: Gated,
     direct: Connector,
+    is_past_poolers: OnceCell<()>,
 }
 
 impl Replica {
@@ -199,8 +212,9 @@ impl Replica {
         self.pool.get().await
     }
 
-    /// Another outside the pool, without a task of its own.
+    /// Another outside the pool, without a task of its own; none where the next statement may be read elsewhere.
     pub async fn bare(&self) -> anyhow::Result<Bare> {
+        self.is_past_poolers.get_or_try_init(async || pooler::past(&self.direct).await).await?;
         self.direct.bare().await
     }
 
@@ -325,7 +339,10 @@ pub enum Access {
 pub struct Connector {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
-    setup: String,
+    /// What each connection is told, by name.
+    session: Vec<(&'static str, String)>,
+    /// Whether it stays theirs.
+    is_kept: Arc<AtomicBool>,
     statements: Option<Arc<AtomicU64>>,
 }
 
@@ -338,17 +355,26 @@ impl Connector {
     ) -> anyhow::Result<Self> {
         let (mut config, verify) = parse_url(url.expose_secret())?;
         config.application_name("stockroom").connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
-        // Nothing here runs long enough to be worth compiling, whatever PostgreSQL thinks where it has no statistics yet.
         let read_only = if access == Access::Read { "on" } else { "off" };
-        let setup = format!(
-            "SET default_transaction_read_only = {read_only}; SET statement_timeout = {}; \
-             SET jit = off; SET client_connection_check_interval = 250; SET lock_timeout = {}; \
-             SET idle_in_transaction_session_timeout = 5000; SET timezone = 'UTC'; \
-             SET pg_trgm.word_similarity_threshold = 0.42",
-            settings.statement_timeout.as_millis(),
-            settings.statement_timeout.as_millis() / 2,
-        );
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls::to_store(settings, verify)?), setup, statements })
+        let statement_timeout = settings.statement_timeout.as_millis();
+        let session = vec![
+            ("default_transaction_read_only", read_only.to_owned()),
+            ("statement_timeout", statement_timeout.to_string()),
+            // Nothing here runs long enough to be worth compiling, whatever PostgreSQL thinks where it has no statistics yet.
+            ("jit", "off".to_owned()),
+            ("client_connection_check_interval", "250".to_owned()),
+            ("lock_timeout", (statement_timeout / 2).to_string()),
+            ("idle_in_transaction_session_timeout", "5000".to_owned()),
+            ("timezone", "'UTC'".to_owned()),
+            ("pg_trgm.word_similarity_threshold", "0.42".to_owned()),
+        ];
+        Ok(Self {
+            config,
+            tls: MakeRustlsConnect::new(tls::to_store(settings, verify)?),
+            session,
+            is_kept: Arc::new(AtomicBool::new(true)),
+            statements,
+        })
     }
 
     async fn open(&self) -> anyhow::Result<(tokio_postgres::Client, Driver)> {
@@ -359,17 +385,33 @@ impl Connector {
     }
 
     async fn bare(&self) -> anyhow::Result<Bare> {
-        let (client, connection) = self.open().await?;
-        let mut bare = Bare { client, connection };
-        bare.ask(async |client| client.batch_execute(&self.setup).await).await?;
+        let (mut bare, setup) = (self.unset().await?, self.setup());
+        bare.ask(async |client| client.batch_execute(&setup).await).await?;
         Ok(bare)
+    }
+
+    /// A connection that is told nothing.
+    pub async fn unset(&self) -> anyhow::Result<Bare> {
+        let (client, connection) = self.open().await?;
+        Ok(Bare { client, connection })
+    }
+
+    /// What connections are told, as the names of settings and their values.
+    pub fn session(&self) -> &[(&'static str, String)] {
+        &self.session
+    }
+
+    fn setup(&self) -> String {
+        let is_kept = self.is_kept.load(Ordering::Relaxed);
+        let kept = self.session.iter().filter(|_| is_kept);
+        kept.map(|(name, value)| format!("SET {name} = {value}")).collect::<Vec<_>>().join("; ")
     }
 
     /// A connection, set up.
     pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
         let (client, io) = self.open().await?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, io).await?;
-        connection.batch_execute(&self.setup).await?;
+        connection.batch_execute(&self.setup()).await?;
         if let Some(statements) = &self.statements {
             let statements = Arc::clone(statements);
             let mut span = Span::none();

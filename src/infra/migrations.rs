@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::config::Settings;
 use crate::infra::db::{Access, Connector};
+use crate::infra::pooler;
 
 /// The migrations, embedded.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -49,7 +50,10 @@ pub async fn missing(settings: &Settings, url: &SecretString) -> anyhow::Result<
 }
 
 async fn migration_connection(settings: &Settings, url: &SecretString) -> anyhow::Result<AsyncPgConnection> {
-    let mut connection = Connector::new(url, Access::Write, settings, None)?.connect().await?;
+    let connector = Connector::new(url, Access::Write, settings, None)?;
+    // The lock below is a session's.
+    pooler::past(&connector).await?;
+    let mut connection = connector.connect().await?;
     // A migration takes as long as it takes; another process's may, too.
     connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = '60s'").await?;
     Ok(connection)

@@ -7,6 +7,7 @@ pub mod mail;
 pub mod metrics;
 pub mod migrations;
 pub mod passwords;
+pub mod pooler;
 pub mod postgres;
 pub mod rate_limit;
 pub mod redis;

@@ -41,6 +41,7 @@ mod paging;
 mod passwords;
 mod permissions;
 mod plans;
+mod poolers;
 mod processes;
 mod protocol;
 mod replicas;

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod pooler;
 pub mod process;
 pub mod programs;
 pub mod proxy;
