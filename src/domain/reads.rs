@@ -10,13 +10,15 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::domain::Core;
 use crate::domain::changes::{Dependencies, Gate, Version};
 use crate::domain::error::Error;
-use crate::infra::db::Connection;
+use crate::domain::transaction::Work;
 
 /// What one query read.
 #[derive(Debug, Default)]
@@ -99,18 +101,26 @@ impl Core {
         }
     }
 
-    /// A connection to read on. For a query it is one to a replica, if there is one that has seen what the query must see;
-    /// whatever else reads does so on the primary.
-    pub(in crate::domain) async fn read(&self) -> Result<Connection, Error> {
+    /// Reads on a connection. For a query it is one to a replica, if there is one that has seen what the query must see; if
+    /// that fails under it, the primary is asked. Whatever else reads does so on the primary.
+    pub(in crate::domain) async fn read<T, R>(&self, read: R) -> Result<T, Error>
+    where
+        R: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> QueryResult<T> + for<'c> Work<'c, QueryResult<T>>,
+    {
         let version = match &self.reads {
             _ if self.replicas.is_empty() => None,
             Some(reads) => Some(reads.moment(&self.gate).await?.version),
             None => self.read_at,
         };
-        match version {
-            Some(version) => self.replicas.read(&self.infra, version).await,
-            None => Ok(self.infra.db.read().await?),
+        let Some(version) = version else { return Ok(read(&mut *self.infra.db.read().await?).await?) };
+        if let Some(mut replica) = self.replicas.read(&self.infra, version).await {
+            match read(&mut replica).await.map_err(Error::from) {
+                // It died, or must forget what is read: a read can be asked again.
+                Err(Error::Unavailable(_) | Error::Deadlock) => self.replicas.failed(&self.infra),
+                done => return done,
+            }
         }
+        Ok(read(&mut *self.infra.db.spare().await?).await?)
     }
 
     /// What a replica must have seen to be read by whoever reads at this moment; `None`: nothing but the primary will do.

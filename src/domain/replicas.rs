@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::domain::changes::{Version, seen_on};
-use crate::domain::error::Error;
 use crate::infra::Infra;
 use crate::infra::db::{Bare, Connection, Database, Replica};
 
@@ -64,8 +63,8 @@ impl Replicas {
         self.states.is_empty()
     }
 
-    /// A connection on which this version is seen.
-    pub async fn read(&self, infra: &Infra, version: Version) -> Result<Connection, Error> {
+    /// A connection to a replica on which this version is seen, if there is one; else the primary is to be asked.
+    pub async fn read(&self, infra: &Infra, version: Version) -> Option<Connection> {
         let counted = |who| infra.metrics.replica_reads.get_or_create(&[("from", who)]).inc();
         let (count, first) = (self.states.len(), self.next.fetch_add(1, Ordering::Relaxed));
         let mut behind = None;
@@ -73,7 +72,7 @@ impl Replicas {
             match self.look(infra, number, version, Duration::ZERO).await {
                 Seen::Enough(connection) => {
                     counted("replica");
-                    return Ok(*connection);
+                    return Some(*connection);
                 }
                 Seen::Less => behind = behind.or(Some(number)),
                 Seen::Nothing => {}
@@ -83,10 +82,15 @@ impl Replicas {
             && let Seen::Enough(connection) = self.look(infra, number, version, PATIENCE).await
         {
             counted("late_replica");
-            return Ok(*connection);
+            return Some(*connection);
         }
         counted("primary");
-        Ok(infra.db.spare().await?)
+        None
+    }
+
+    /// Counts a read that a replica began and the primary does.
+    pub fn failed(&self, infra: &Infra) {
+        infra.metrics.replica_reads.get_or_create(&[("from", "primary")]).inc();
     }
 
     /// What is seen of a version on a connection to a replica, after some patience.

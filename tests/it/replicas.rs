@@ -1,11 +1,14 @@
 //! Queries are read from replicas, and never see less than they must.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
 use stockroom::domain::reads::Token;
 
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::standby::{Primary, Standby};
 use crate::support::{Client, TestServer, eventually};
 
@@ -138,6 +141,56 @@ async fn a_replica_that_dies_or_is_promoted_is_passed_over_and_one_that_comes_is
     let product = server.signed_in(Role::Staff).await.create_product(json!({})).await;
     let seen = server.anonymous().data(PRODUCT, json!({ "id": product["id"] })).await;
     assert_eq!(seen["product"]["version"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_was_reading_when_it_died_is_read_from_the_primary() {
+    let primary = Primary::start().await;
+    let mut replica = primary.replica(&[]).await;
+    let proxy = Proxy::before(&replica.url).await;
+    let url = proxy.url(&replica.url);
+    let server = TestServer::on_primary(&primary.url, &["--database-replica-urls", &url]).await;
+    routed(&server, true).await;
+    let query = "query($sku: String!) { product(by: { sku: $sku }) { id } }";
+    for fault in [Fault::Cut, Fault::LoseAnswer] {
+        let before = (proxy.faults(), reads(&server)[2]);
+        proxy.always("\"products\".\"sku\" = ", fault);
+        eventually("it dies under a read", async || {
+            let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
+            server.anonymous().data(query, json!({ "sku": sku })).await;
+            proxy.faults() > before.0
+        })
+        .await;
+        assert!(reads(&server)[2] > before.1);
+        proxy.heal();
+    }
+
+    // The same in earnest, under load.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let readers = (0..8).map(|_| {
+        let (client, is_over) = (server.anonymous(), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let mut read = 0_u32;
+            while !is_over.load(Ordering::SeqCst) {
+                read_anew(&client).await;
+                read += 1;
+            }
+            read
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for _ in 0..3 {
+        routed(&server, true).await;
+        replica.stop();
+        routed(&server, false).await;
+        replica.start().await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let mut read = 0;
+    for reader in readers {
+        read += reader.await.expect("no read fails");
+    }
+    println!("the replica died three times under {read} reads, of which none failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ const MOST: i64 = 100;
 /// Of these users those that exist.
 pub async fn users_by_ids(core: &Arc<Core>, ids: &[UserId]) -> Result<HashMap<UserId, Arc<User>>, Error> {
     core.answer_each(USERS, Entity::User, ids, async |core: Arc<Core>, missing: Vec<UserId>| {
-        let users = store::by_ids(&mut *core.read().await?, &missing).await?;
+        let users = core.read(async |connection| store::by_ids(connection, &missing).await).await?;
         Ok(users.into_iter().map(|user| (user.id, user)).collect())
     })
     .await
@@ -36,24 +36,25 @@ pub async fn users_by_ids(core: &Arc<Core>, ids: &[UserId]) -> Result<HashMap<Us
 
 /// All users, the newest first.
 pub async fn users(core: &Core, window: &Window<UserId>) -> Result<Page<User>, Error> {
-    Ok(window.page(store::page(&mut *core.read().await?, window).await?))
+    let users = core.read(async |connection| store::page(connection, window).await);
+    Ok(window.page(users.await?))
 }
 
 /// How many there are.
 pub async fn user_count(core: &Core) -> Result<i64, Error> {
-    Ok(store::count(&mut *core.read().await?).await?)
+    core.read(store::count).await
 }
 
 /// The user's sessions that go on, the last used first, 100 at most.
 pub async fn sessions(core: &Core, user: UserId) -> Result<Vec<Session>, Error> {
-    let sessions = store::sessions_of(&mut *core.read().await?, user, MOST).await?;
+    let sessions = core.read(async |connection| store::sessions_of(connection, user, MOST).await).await?;
     let now = Utc::now();
     Ok(sessions.into_iter().filter(|session| session.expires_at(core.accounts.lives) > now).collect())
 }
 
 /// A session that goes on.
 pub async fn session(core: &Core, id: SessionId) -> Result<Option<Session>, Error> {
-    let found = store::session(&mut *core.read().await?, id).await?;
+    let found = core.read(async |connection| store::session(connection, id).await).await?;
     let goes_on =
         |session: &Session, now| session.revoked_at.is_none() && session.expires_at(core.accounts.lives) > now;
     Ok(found.filter(|(session, now)| goes_on(session, *now)).map(|(session, _)| session))
@@ -61,12 +62,12 @@ pub async fn session(core: &Core, id: SessionId) -> Result<Option<Session>, Erro
 
 /// The user's API keys, the newest first, 100 at most.
 pub async fn api_keys(core: &Core, user: UserId) -> Result<Vec<ApiKey>, Error> {
-    Ok(store::api_keys_of(&mut *core.read().await?, user, MOST).await?)
+    core.read(async |connection| store::api_keys_of(connection, user, MOST).await).await
 }
 
 /// The API key with this id.
 pub async fn api_key(core: &Core, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
-    Ok(store::api_key_by_id(&mut *core.read().await?, id).await?)
+    core.read(async |connection| store::api_key_by_id(connection, id).await).await
 }
 
 /// Whom an API key speaks for; nobody, if there is no such key or it has ended.
@@ -195,5 +196,6 @@ pub struct AuditFilter {
 
 /// Who did what, the latest first.
 pub async fn audit(core: &Core, filter: &AuditFilter, window: &Window<Place>) -> Result<Page<Audited>, Error> {
-    Ok(window.page(store::audit(&mut *core.read().await?, filter, window).await?))
+    let entries = core.read(async |connection| store::audit(connection, filter, window).await);
+    Ok(window.page(entries.await?))
 }

@@ -37,7 +37,7 @@ pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>
     let (list, page) = (Arc::clone(list), window.clone());
     core.answer(PAGES, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &list).await?;
-        let rows = store::page(&mut *core.read().await?, &list, &page, &tree).await?;
+        let rows = core.read(async |connection| store::page(connection, &list, &page, &tree).await).await?;
         let interest = Interest::page(&list, &page, &rows, &tree);
         Ok((page.page(rows), Dependencies::on(interest)))
     })
@@ -61,11 +61,11 @@ pub async fn product_count(core: &Arc<Core>, list: &Arc<List>, most: Option<i64>
     let counted = Arc::clone(list);
     let count = core.answer(COUNTS, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &counted).await?;
-        let mut connection = core.read().await?;
-        let count = match most {
-            Some(most) => store::count_up_to(&mut connection, &counted, &tree, most).await?,
-            None => store::count(&mut connection, &counted, &tree).await?,
-        };
+        let count = core.read(async |connection| match most {
+            Some(most) => store::count_up_to(connection, &counted, &tree, most).await,
+            None => store::count(connection, &counted, &tree).await,
+        });
+        let count = count.await?;
         Ok((count, Dependencies::on(Interest::count(&counted, &tree))))
     });
     Ok(*count.await?)
@@ -84,7 +84,7 @@ pub async fn product(core: &Arc<Core>, key: ProductKey) -> Result<Option<Arc<Pro
     let asked = key.clone();
     let found: Arc<Option<Product>> = core
         .answer(KEYS, &key, async move |core: Arc<Core>| {
-            let product = store::by_key(&mut *core.read().await?, &asked).await?;
+            let product = core.read(async |connection| store::by_key(connection, &asked).await).await?;
             let dependencies = match &product {
                 Some(product) => Dependencies::on_one(Entity::Product, product.id.0),
                 None => Dependencies::on(Interest::Key(asked)),
@@ -98,7 +98,7 @@ pub async fn product(core: &Arc<Core>, key: ProductKey) -> Result<Option<Arc<Pro
 /// Of these products those that exist.
 pub async fn products_by_ids(core: &Arc<Core>, ids: &[ProductId]) -> Result<HashMap<ProductId, Arc<Product>>, Error> {
     core.answer_each(PRODUCTS, Entity::Product, ids, async |core: Arc<Core>, missing: Vec<ProductId>| {
-        let products = store::by_ids(&mut *core.read().await?, &missing).await?;
+        let products = core.read(async |connection| store::by_ids(connection, &missing).await).await?;
         Ok(products.into_iter().map(|product| (product.id, product)).collect())
     })
     .await
@@ -107,7 +107,7 @@ pub async fn products_by_ids(core: &Arc<Core>, ids: &[ProductId]) -> Result<Hash
 /// All categories.
 pub async fn categories(core: &Arc<Core>) -> Result<Arc<Tree>, Error> {
     core.answer(TREE, &(), async |core: Arc<Core>| {
-        let all = store::categories(&mut *core.read().await?).await?;
+        let all = core.read(store::categories).await?;
         Ok((Tree::from(all), Dependencies::on_all(&[Entity::Category])))
     })
     .await

@@ -83,7 +83,12 @@ impl Proxy {
 
     /// Waits until faults have happened so often since the start.
     pub async fn happened(&self, times: usize) {
-        eventually("a fault happens", async || *self.shared.happened.borrow() >= times).await;
+        eventually("a fault happens", async || self.faults() >= times).await;
+    }
+
+    /// How often one has happened since the start.
+    pub fn faults(&self) -> usize {
+        *self.shared.happened.borrow()
     }
 }
 
