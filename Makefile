@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench fuzz schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench fuzz faults soak schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -16,7 +16,7 @@ build: setup web
 	$(CARGO) build --release
 
 ## Every check and every test
-test: setup-test web clients lint chart it
+test: setup-test web clients lint chart it faults
 
 # A browser has the machine to itself.
 it: web clients
@@ -26,6 +26,17 @@ it: web clients
 ## Every attack on a server of its own, and what an honest client notices of it
 attack: build
 	node tests/attacks/attack.mjs $(BINARY) $(ARGS)
+
+## What clients of three instances see while PostgreSQL, Redis, the ways to them, and the instances fail
+faults: setup-test web
+	$(CARGO) build
+	node tests/faults/faults.mjs $(TARGET)/debug/stockroom $(ARGS)
+
+MINUTES ?= 60
+
+## The same at random, for as long as one likes
+soak: setup-test build
+	node tests/faults/faults.mjs $(BINARY) --only=random --minutes=$(MINUTES) $(ARGS)
 
 ## Whether anybody can tell by the clock if an address has an account
 timing: build

@@ -1,5 +1,6 @@
-// What Linux tells of a process and its sockets.
+// What Linux tells of processes and their sockets, and how it bounds them.
 
+import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 
 /** The words of /proc/PID/stat after the name; none if there is no such process. */
@@ -16,6 +17,17 @@ function stat(pid) {
 export function runs(pid) {
   const [state] = stat(pid);
   return state !== undefined && state !== 'Z';
+}
+
+/** The processes that a process has started and that run still. */
+export function children(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
+  } catch {
+    // Not every system has that file.
+    const told = spawnSync('pgrep', ['-P', `${pid}`], { encoding: 'utf8' }).stdout ?? '';
+    return told.split('\n').filter(Boolean).map(Number);
+  }
 }
 
 /** Seconds of CPU that the process has used. Linux counts them in hundredths. */
@@ -52,4 +64,13 @@ export function heldConnections(port) {
     if (inode && inode !== '0' && state !== '0A' && number(local) === port) held.add(number(remote));
   }
   return held;
+}
+
+const has = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+const [BOUNDS, FOLLOWS] = [has('prlimit'), has('setpriv')];
+
+/** A command with at most so many bytes of memory and open files, that dies with us; where the machine can do that. */
+export function bounded({ memory, files }, command) {
+  const limits = ['prlimit', `--as=${memory}`, ...(files ? [`--nofile=${files}`] : [])];
+  return [...(FOLLOWS ? ['setpriv', '--pdeathsig', 'KILL'] : []), ...(BOUNDS ? limits : []), ...command];
 }

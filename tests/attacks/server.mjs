@@ -1,4 +1,4 @@
-// The server under attack: a process of its own, in a folder of its own, with bounded memory.
+// A server to be tried: a process of its own, in a folder of its own, with bounded memory.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,25 +8,28 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { runs } from './proc.mjs';
+import { bounded, runs } from './proc.mjs';
 
 const MEMORY_LIMIT = 4 * 1024 ** 3;
 const running = new Set();
 
 export class Server {
-  /** Starts one and waits until it is ready; `files` is the most files that it may have open, `env` are settings. */
-  static async start(binary, { files, env } = {}) {
+  /**
+   * Starts one and waits until it is ready; `files` is the most files that it may have open, `env` are settings, as flags
+   * are; `port` is one that it had before.
+   */
+  static async start(binary, { files, env, flags = [], port } = {}) {
     const server = new Server();
-    server.port = await freePort();
+    server.port = port ?? (await freePort());
     server.folder = mkdtempSync(join(tmpdir(), 'stockroom-attack-'));
-    const limits = [`--as=${MEMORY_LIMIT}`, ...(files ? [`--nofile=${files}`] : [])];
-    const serve = ['serve', '--data-dir', join(server.folder, 'data'), '--listen-addr', `127.0.0.1:${server.port}`];
-    server.process = spawn('prlimit', [...limits, binary, ...serve], {
+    const listen = ['--data-dir', join(server.folder, 'data'), '--listen-addr', `127.0.0.1:${server.port}`];
+    const [program, ...rest] = bounded({ memory: MEMORY_LIMIT, files }, [binary, 'serve', ...listen, ...flags]);
+    server.process = spawn(program, rest, {
       cwd: server.folder,
       env: { PATH: process.env.PATH, HOME: server.folder, LOG: 'warn', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    // prlimit becomes the server, so this is the server's own.
+    // What bounds it becomes the server, so this is the server's own.
     server.pid = server.process.pid;
     server.lastWords = '';
     server.process.stderr.on('data', (text) => (server.lastWords = (server.lastWords + text).slice(-2000)));
@@ -35,9 +38,9 @@ export class Server {
       server.process.on('error', (error) => resolve((server.end = error.message)));
     });
     running.add(server);
-    for (let tries = 0; tries < 300 && !server.end; tries++) {
+    for (let tries = 0; tries < 1200 && !server.end; tries++) {
       if ((await server.get('/readyz'))?.status === 200) return server;
-      await sleep(200);
+      await sleep(50);
     }
     const words = server.lastWords;
     await server.stop();
@@ -101,7 +104,8 @@ function removed(folder) {
   }
 }
 
-function freePort() {
+/** A port that nobody listens on. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const listener = net.createServer().on('error', reject);
     listener.listen(0, '127.0.0.1', () => {

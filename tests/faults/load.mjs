@@ -1,0 +1,263 @@
+// Writers that do not rest until each of their writes has its true answer, and readers that believe nothing.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { document, post } from '../attacks/wire.mjs';
+import { oneOf } from './dice.mjs';
+import { connections, INSTANCES } from './world.mjs';
+
+/** Products that all write to. */
+const HOT = 12;
+/** Products of a group: a list shows all of it. */
+const GROUP = 40;
+/** Longest wait for an answer, which is more than a server takes to say that it has none. */
+const PATIENCE_MS = 15_000;
+/** Longest time until a write has its true answer, once all is well. */
+const LONGEST_MS = 60_000;
+
+const SHOWN = 'id version stock { available } price { amount }';
+const WRITTEN = `product { ${SHOWN} } consistencyToken errors { ... on UserError { code } }`;
+const CREATE = `mutation($input: ProductInput!) { write: createProduct(input: $input) { ${WRITTEN} } }`;
+const ADJUST = `mutation($id: ID!, $delta: Int!) { write: adjustStock(by: { id: $id }, delta: $delta) { ${WRITTEN} } }`;
+const UPDATE = `mutation($id: ID!, $ifVersion: Int!, $patch: ProductPatch!) {
+  write: updateProduct(by: { id: $id }, ifVersion: $ifVersion, patch: $patch) { ${WRITTEN} } }`;
+const ONE = `query($id: ID!) { product(by: { id: $id }) { ${SHOWN} } }`;
+const NODE = `query($id: ID!) { node(id: $id) { ... on Product { ${SHOWN} } } }`;
+const STOCKED = `query($least: Int!) {
+  products(first: 50, filter: { sku: { startsWith: "HOT-" }, stock: { gte: $least } }, sortBy: [{ field: STOCK, direction: DESC }]) {
+    nodes { ${SHOWN} } } }`;
+const LATEST = `query { products(first: 50, filter: { tags: { anyOf: ["hot"] } }, sortBy: [{ field: UPDATED_AT, direction: DESC }]) {
+  nodes { ${SHOWN} } } }`;
+const MEMBERS = `query($sku: String!) { products(first: 100, filter: { sku: { startsWith: $sku } }) {
+  totalCount nodes { ${SHOWN} } } }`;
+
+/** What a server says that could not do what it was asked, or does not know whether it did. */
+const FAILED = ['UNAVAILABLE', 'TIMEOUT', 'BUSY', 'CONFLICT', 'OUTCOME_UNKNOWN'];
+
+const product = ({ id, version, stock, price }) => ({ id, version, stock: stock.available, price: price.amount });
+
+export class Load {
+  #world;
+  #checker;
+  #dice;
+  #running = [];
+  #goes = false;
+  #hot = [];
+  #lonely;
+  #made = 0;
+  #sent = 0;
+  #token;
+  #pending = new Set();
+  /** How many in a hundred attempts at a write hang up before there is an answer. */
+  hangUps = 0;
+  /** For each instance, when the latest write and read were sent that it answered. */
+  answered = Array.from({ length: INSTANCES }, () => ({ write: 0, read: 0 }));
+  writes = 0;
+  created = 0;
+  refused = 0;
+  failures = [];
+  slowestRead = 0;
+
+  constructor(world, checker, dice) {
+    this.#world = world;
+    this.#checker = checker;
+    this.#dice = dice;
+  }
+
+  /** Makes the products that all write to. */
+  async prepare() {
+    for (let number = 0; number < HOT; number++) {
+      const input = { sku: `HOT-${number}`, tags: ['hot'] };
+      this.#hot.push(await this.#create('HOT', input));
+    }
+    this.#lonely = await this.#create('ALONE', { sku: 'ALONE' });
+  }
+
+  /** Begins; a writer and a reader rest for up to so many milliseconds after each request. */
+  begin({ writers = 6, readers = 10, rest = 20 } = {}) {
+    Object.assign(this, { writes: 0, created: 0, refused: 0, failures: [], slowestRead: 0, began: performance.now() });
+    this.#goes = true;
+    this.more({ writers, readers, rest });
+  }
+
+  /** So many more of them. */
+  more({ writers = 0, readers = 0, rest }) {
+    for (let number = 0; number < writers; number++) this.#running.push(this.#goOn(rest, () => this.#writeAny()));
+    for (let number = 0; number < readers; number++) {
+      const client = { agent: connections(), isStranger: number % 2 === 0 };
+      this.#running.push(this.#goOn(rest, () => this.#readAny(client)).finally(() => client.agent.destroy()));
+    }
+  }
+
+  /** Ends when each write has its true answer. */
+  async end() {
+    this.#goes = false;
+    this.seconds = (performance.now() - this.began) / 1000;
+    await Promise.all(this.#running.splice(0));
+    await Promise.all(this.#pending);
+  }
+
+  /** The milliseconds until each instance has answered a read and a write that were sent after now; asks for that itself. */
+  async recovered(patience = 30_000) {
+    const since = performance.now();
+    let slowest = 0;
+    const recovers = async (instance) => {
+      const { answered } = this;
+      const is = () => Math.min(answered[instance].write, answered[instance].read) > since;
+      while (!is()) {
+        if (performance.now() - since > patience) throw new Error(`instance ${instance} did not recover in ${patience / 1000} s`);
+        // None waits for another, which may wait in vain.
+        this.#later(this.#adjust(oneOf(this.#dice, this.#hot), instance));
+        this.#later(this.#readAny({ agent: false }, instance));
+        await sleep(50);
+      }
+      slowest = Math.max(slowest, performance.now() - since);
+    };
+    await Promise.all(Array.from({ length: INSTANCES }, (_, instance) => recovers(instance)));
+    return slowest;
+  }
+
+  /** Adds to the stock of a product that nobody else writes to, once, without a key; tells what is said of it. */
+  async adjustOnce(instance) {
+    this.#checker.begins(this.#lonely);
+    const answer = await this.#post(instance, false, document(ADJUST, { id: this.#lonely, delta: 1 }));
+    const done = answer.data?.write?.product;
+    if (done) this.#checker.acknowledges(product(done));
+    return { id: this.#lonely, code: done ? 'done' : answer.code };
+  }
+
+  #later(work) {
+    const pending = work.finally(() => this.#pending.delete(pending));
+    this.#pending.add(pending);
+  }
+
+  async #goOn(rest, work) {
+    while (this.#goes) {
+      await work();
+      await sleep(this.#dice(rest + 1));
+    }
+  }
+
+  async #writeAny() {
+    const chance = this.#dice(20);
+    const id = oneOf(this.#dice, this.#hot);
+    if (chance < 2) {
+      const group = `G${Math.floor(this.#made / GROUP)}-`;
+      return this.#create(group, { sku: `${group}${this.#made++}` });
+    }
+    if (chance >= 6) return this.#adjust(id);
+    const { version } = this.#checker.known(id);
+    this.#checker.begins(id);
+    const patch = { price: { amount: `${1 + this.#dice(1000)}.50`, currency: 'EUR' } };
+    const done = await this.#write(UPDATE, { id, ifVersion: version, patch });
+    if (done) this.#checker.acknowledges(done);
+    return undefined;
+  }
+
+  async #adjust(id, instance) {
+    this.#checker.begins(id);
+    const done = await this.#write(ADJUST, { id, delta: 1 + this.#dice(3) }, instance);
+    if (done) this.#checker.acknowledges(done);
+  }
+
+  async #create(group, input) {
+    this.#checker.beginsIn(group);
+    const price = { amount: '7.50', currency: 'EUR' };
+    const done = await this.#write(CREATE, { input: { name: `Lamp ${input.sku}`, status: 'ACTIVE', stock: 1, price, ...input } });
+    if (!done) return undefined;
+    this.created++;
+    this.#checker.acknowledgesIn(group, done);
+    return done.id;
+  }
+
+  /** Sends a write under a key, again and again, until it has its true answer: what it made, or nothing if it was refused. */
+  async #write(query, variables, first) {
+    const body = document(query, variables);
+    const key = `write-${this.#sent++}`;
+    const agent = connections();
+    const began = performance.now();
+    try {
+      for (let attempt = 0; ; attempt++) {
+        const instance = attempt === 0 && first !== undefined ? first : this.#dice(INSTANCES);
+        const hangsUp = this.#dice(100) < this.hangUps ? this.#dice(40) : undefined;
+        const answer = await this.#post(instance, agent, body, { 'idempotency-key': key }, hangsUp);
+        const { write } = answer.data ?? {};
+        if (write?.product) {
+          this.answered[instance].write = answer.sent;
+          this.#token = write.consistencyToken ?? this.#token;
+          this.writes++;
+          return product(write.product);
+        }
+        if (write?.errors?.length) {
+          // Somebody else was first, which is true of every later attempt, too.
+          const codes = write.errors.map(({ code }) => code).join();
+          if (codes !== 'VERSION_CONFLICT') this.#checker.tells(`a write was refused by ${codes}`);
+          this.answered[instance].write = answer.sent;
+          this.refused++;
+          return undefined;
+        }
+        if (hangsUp === undefined) this.#failed('write', instance, answer);
+        if (performance.now() - began > LONGEST_MS && !this.#goes) {
+          this.#checker.tells(`${key} has no true answer in ${LONGEST_MS / 1000} s`);
+          return undefined;
+        }
+        await sleep(20 + this.#dice(80));
+      }
+    } finally {
+      agent.destroy();
+    }
+  }
+
+  async #readAny(client, on) {
+    const instance = on ?? this.#dice(INSTANCES);
+    const id = oneOf(this.#dice, this.#hot);
+    const kind = this.#dice(5);
+    // Some ask what others have just asked, others what nobody did yet.
+    const least = Math.max(0, this.#checker.known(id).stock - this.#dice(4));
+    const group = `G${this.#dice(Math.floor(this.#made / GROUP) + 1)}-`;
+    const [query, variables, asked] = [
+      [ONE, { id }, { ids: [id] }],
+      [NODE, { id }, { ids: [id] }],
+      [STOCKED, { least }, { ids: this.#hot, least }],
+      [LATEST, {}, { ids: this.#hot }],
+      [MEMBERS, { sku: group }, { group }],
+    ][kind];
+    const headers = this.#token && this.#dice(3) === 0 ? { 'x-consistency-token': this.#token } : {};
+    const question = this.#checker.asks(asked);
+    const answer = await this.#post(instance, client.agent, document(query, variables), headers, undefined, client.isStranger);
+    const { product: one, node, products } = answer.data ?? {};
+    if (answer.isWhole) {
+      this.answered[instance].read = answer.sent;
+      this.slowestRead = Math.max(this.slowestRead, answer.ms);
+      const shown = products ? products.nodes : [one ?? node].filter(Boolean);
+      this.#checker.saw(client, question, shown.map(product), products?.totalCount);
+    } else {
+      this.#failed('read', instance, answer);
+      await sleep(20);
+    }
+  }
+
+  #failed(what, instance, { sent, ms, status, code, text }) {
+    const kind = status === 0 ? `hang-up ${code}` : code || `status ${status}`;
+    // A cut connection has no code; whatever else a server says of itself must be one of few things.
+    if (status !== 0 && !FAILED.includes(code)) this.#checker.tells(`a ${what} was answered ${status} ${text.slice(0, 200)}`);
+    if (code === 'TIMED_OUT') this.#checker.tells(`a ${what} had no answer in ${PATIENCE_MS / 1000} s`);
+    this.failures.push({ what, instance, kind, sent, ms });
+  }
+
+  /** Sends a request once, on a connection that is kept; `hangsUp` is when to end it without waiting any longer. */
+  async #post(instance, agent, body, headers = {}, hangsUp = undefined, isStranger = false) {
+    const known = isStranger ? headers : { ...headers, authorization: `Bearer ${this.#world.token}` };
+    const sent = performance.now();
+    const signal = AbortSignal.timeout(hangsUp ?? PATIENCE_MS);
+    const answer = await post(this.#world.instances[instance].port, agent, body, known, false, { signal });
+    if (signal.aborted && hangsUp === undefined) answer.code = 'TIMED_OUT';
+    let data;
+    try {
+      ({ data } = JSON.parse(answer.text));
+    } catch {
+      // No JSON, no data.
+    }
+    return { ...answer, sent, data, isWhole: answer.status === 200 && data && !answer.errors };
+  }
+}

@@ -1,0 +1,267 @@
+// What happens to the instances, and who may notice.
+//
+// Whatever happens, no read is older than it may be, no acknowledged write is lost, and none is done twice. Beyond that each
+// scenario has its `promise`; `spares` tells which failed requests do not break it, and is none unless it says so.
+// `strike` begins, `again` goes on every `every` milliseconds, `heal` ends it after `seconds`; then `of` says what has to be
+// in use again, and how soon. `check` looks at the end what else must be.
+
+import { spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+
+import { bounded } from '../attacks/proc.mjs';
+import { freePort } from '../attacks/server.mjs';
+import { oneOf } from './dice.mjs';
+import { until } from './stores.mjs';
+
+/** Milliseconds until what is well again is in use again. */
+export const RECOVERY = { redis: 5_000, database: 3_000, instance: 2_000 };
+
+const any = () => true;
+const shed = ({ kind }) => kind === 'BUSY';
+const chosen = ({ instance }, { victim }) => instance === victim.number;
+const MEMORY = 1024 ** 3;
+
+/** One of the instances, which it stays until the scenario is over. */
+const choose = (context) => (context.victim = oneOf(context.dice, context.world.instances));
+const redisWays = ({ world }) => world.instances.map(({ redis }) => redis);
+const databaseWays = ({ world }) => world.instances.flatMap(({ database }) => database);
+const mend = ({ world }) => world.ways.forEach((way) => way.heal());
+
+/** Redis refuses in one way after another; each with what ends it. */
+const REFUSALS = [
+  ['CONFIG SET maxmemory-policy noeviction', 'CONFIG SET maxmemory 1', 'CONFIG SET maxmemory 0'],
+  ['CONFIG SET replica-serve-stale-data yes', 'REPLICAOF 127.0.0.1 PORT', 'REPLICAOF NO ONE'],
+  ['CONFIG SET replica-serve-stale-data no', 'REPLICAOF 127.0.0.1 PORT', 'REPLICAOF NO ONE'],
+  ['CONFIG SET requirepass secret', 'CLIENT KILL TYPE normal SKIPME yes', 'CONFIG SET requirepass ""'],
+];
+
+export const SCENARIOS = [
+  {
+    name: 'nothing',
+    promise: 'for comparison: nothing happens, and no request fails',
+    seconds: 3,
+  },
+  {
+    name: 'redis-flushed',
+    promise: 'Redis forgets everything every 300 ms, and no request fails',
+    every: 300,
+    again: ({ world }) => world.redis.ask('FLUSHALL'),
+    of: 'redis',
+  },
+  {
+    name: 'redis-killed',
+    promise: 'Redis dies and comes back, and no request fails',
+    strike: ({ world }) => world.redis.kill(),
+    heal: ({ world }) => world.redis.startAgain(),
+    of: 'redis',
+  },
+  {
+    name: 'redis-frozen',
+    promise: 'Redis answers nothing for a while, and no request fails',
+    strike: ({ world }) => world.redis.freeze(),
+    heal: ({ world }) => world.redis.thaw(),
+    of: 'redis',
+  },
+  {
+    name: 'redis-out-of-reach',
+    promise: 'one instance reaches no Redis that others use, and no request fails',
+    strike: (context) => oneOf(context.dice, [choose(context).redis.cut, context.victim.redis.silence]).call(context.victim.redis),
+    heal: mend,
+    of: 'redis',
+  },
+  {
+    name: 'redis-refuses',
+    promise: 'Redis is full, a replica, without its master, behind a password, and no request fails',
+    every: 1000,
+    seconds: 4,
+    again: async (context) => {
+      const { world, turn = 0, mended } = context;
+      if (mended) await world.redis.ask(mended);
+      const [first, second, last] = REFUSALS[turn % REFUSALS.length];
+      await world.redis.ask(first);
+      await world.redis.ask(second.replace('PORT', context.nobody ??= await freePort()));
+      Object.assign(context, { turn: turn + 1, mended: last });
+    },
+    heal: ({ world, mended }) => world.redis.ask(mended),
+    of: 'redis',
+  },
+  {
+    name: 'redis-unsteady',
+    promise: 'Redis is slow, and its connections break in every way, and no request fails',
+    strike: (context) => redisWays(context).forEach((way) => way.delay(60)),
+    every: 250,
+    again: (context) => {
+      const way = oneOf(context.dice, redisWays(context));
+      oneOf(context.dice, [way.reset, way.halfClose, way.halfOpen]).call(way);
+    },
+    heal: mend,
+    of: 'redis',
+  },
+  {
+    name: 'database-out-of-reach',
+    promise: 'one instance reaches no PostgreSQL: it says so, and the others notice nothing',
+    strike: (context) => choose(context).database.forEach((way) => way.cut()),
+    heal: mend,
+    spares: chosen,
+    of: 'database',
+  },
+  {
+    name: 'register-out-of-reach',
+    promise: 'one instance cannot read the versions: it says so rather than answer from memory, and the others notice nothing',
+    strike: (context) => choose(context).direct.cut(),
+    heal: mend,
+    spares: chosen,
+    of: 'database',
+  },
+  {
+    name: 'database-silent',
+    promise: 'nothing from PostgreSQL arrives at one instance, and what was sent comes late: the others notice nothing',
+    strike: (context) => choose(context).database.forEach((way) => way.silence()),
+    heal: mend,
+    // What is locked where nobody hears of it keeps others waiting.
+    spares: any,
+    of: 'database',
+  },
+  {
+    name: 'database-slow',
+    promise: 'each word to and from PostgreSQL takes up to 30 ms, and requests only wait, or are told to come again',
+    strike: (context) => databaseWays(context).forEach((way) => way.delay(30)),
+    heal: mend,
+    spares: shed,
+    of: 'database',
+  },
+  {
+    name: 'database-stopped',
+    promise: 'PostgreSQL stops at once and comes back: until then writes are told so, within half a second',
+    seconds: 4,
+    strike: ({ world }) => world.postgres.stop(),
+    heal: ({ world }) => world.postgres.startAgain(),
+    spares: any,
+    told: 500,
+    of: 'database',
+  },
+  {
+    name: 'database-frozen',
+    promise: 'PostgreSQL answers nothing for a while: requests wait or are told so, and memory does not grow',
+    strike: ({ world }) => world.postgres.freeze(),
+    heal: ({ world }) => world.postgres.thaw(),
+    spares: any,
+    of: 'database',
+  },
+  {
+    name: 'backends-terminated',
+    promise: 'a connection to PostgreSQL ends every 100 ms: of a hundred reads one fails at most',
+    every: 100,
+    strike: (context) => (context.session = context.world.postgres.session()),
+    again: ({ session }) =>
+      session.say(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1`),
+    heal: ({ session }) => session.end(),
+    spares: any,
+    unread: 0.01,
+    of: 'database',
+  },
+  {
+    name: 'connections-reset',
+    promise: 'ways to PostgreSQL break every 200 ms, at whatever point of a statement',
+    every: 200,
+    again: (context) => {
+      const way = oneOf(context.dice, databaseWays(context));
+      oneOf(context.dice, [way.reset, way.halfClose]).call(way);
+    },
+    heal: mend,
+    spares: any,
+    of: 'database',
+  },
+  {
+    name: 'connections-half-open',
+    promise: 'all connections to PostgreSQL lose their other end unnoticed, and are made anew within 15 s',
+    seconds: 0,
+    strike: (context) => databaseWays(context).forEach((way) => way.halfOpen()),
+    heal: mend,
+    spares: any,
+    of: 'database',
+    within: 15_000,
+  },
+  {
+    name: 'commits-lost',
+    promise: 'the answer to a COMMIT is lost: under a key a write has its true answer, without one it is told that nobody knows',
+    strike: (context) => databaseWays(context).forEach((way) => way.loseReplies('COMMIT', 20)),
+    heal: async (context) => {
+      const { world, load, checker } = context;
+      const ways = databaseWays(context);
+      ways.forEach((way) => way.loseReplies('COMMIT', 100));
+      for (const { number } of world.instances) {
+        const before = await world.postgres.ask("SELECT version FROM products WHERE sku = 'ALONE'");
+        const { id, code } = await load.adjustOnce(number);
+        const [[version, stock]] = await world.postgres.ask("SELECT version, stock FROM products WHERE sku = 'ALONE'");
+        if (code !== 'OUTCOME_UNKNOWN') checker.tells(`a write without a key, whose commit had no answer, was told ${code}`);
+        if (Number(version) !== Number(before) + 1) checker.tells(`it was done ${version - before} times`);
+        checker.acknowledges({ id, version: Number(version), stock: Number(stock), price: '7.50' });
+      }
+      const swallowed = ways.reduce((sum, way) => sum + way.swallowed, 0);
+      if (swallowed < 10) checker.tells(`only ${swallowed} answers were lost`);
+      mend(context);
+    },
+    spares: any,
+    of: 'database',
+  },
+  {
+    name: 'hang-ups',
+    promise: 'clients hang up at random points of a mutation, which happens all the same or not at all',
+    strike: ({ load }) => (load.hangUps = 70),
+    heal: ({ load }) => (load.hangUps = 0),
+    of: 'database',
+  },
+  {
+    name: 'write-storm',
+    promise: 'many write without a rest to what all read, and no read fails',
+    strike: ({ load }) => load.more({ writers: 15, rest: 0 }),
+    spares: ({ what, kind }) => what === 'write' && kind === 'BUSY',
+    lasts: true,
+  },
+  {
+    name: 'instances-killed',
+    promise: 'one instance after another dies and is started again: only its own requests fail, and serve again 2 s later',
+    seconds: 6,
+    every: 2000,
+    again: async (context) => {
+      const victim = choose(context);
+      (context.victims ??= new Set()).add(victim.number);
+      await victim.kill();
+      const began = performance.now();
+      await victim.start('--auto-migrate', 'false');
+      context.recovery = Math.max(context.recovery ?? 0, performance.now() - began);
+    },
+    spares: ({ instance, kind }, { victims }) => kind.startsWith('hang-up') && victims.has(instance),
+    of: 'instance',
+  },
+  {
+    name: 'machine-busy',
+    promise: 'others take all cores and the disk, and requests only wait, or are told to come again',
+    strike: (context) => {
+      const spin = ['sh', '-c', 'while :; do :; done'];
+      const write = ['sh', '-c', 'while :; do dd if=/dev/zero of=busy bs=1M count=32 conv=fsync 2>/dev/null; done'];
+      const commands = [...Array.from({ length: availableParallelism() }, () => spin), write];
+      context.others = commands.map((command) => {
+        const [program, ...rest] = bounded({ memory: MEMORY }, command);
+        return spawn(program, rest, { cwd: context.world.redis.folder, stdio: 'ignore', detached: true });
+      });
+      process.on('exit', (context.dismiss = () => context.others.forEach(({ pid }) => process.kill(-pid, 'SIGKILL'))));
+    },
+    heal: ({ dismiss }) => {
+      process.off('exit', dismiss);
+      dismiss();
+    },
+    spares: ({ kind }) => ['BUSY', 'TIMEOUT', 'UNAVAILABLE'].includes(kind),
+    of: 'instance',
+  },
+];
+
+/** Waits until all instances use Redis again. */
+export async function redisIsUsed({ world }) {
+  const since = performance.now();
+  await until('all instances use Redis', () => redisWays({ world }).every(({ heardAt }) => heardAt > since));
+  await until('Redis keeps answers', async () => !['', ':0'].includes(await world.redis.ask('DBSIZE').catch(() => '')));
+  return performance.now() - since;
+}

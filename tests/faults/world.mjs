@@ -1,0 +1,100 @@
+// Three instances that share a PostgreSQL and a Redis, each on ways of its own to both.
+
+import { execFileSync } from 'node:child_process';
+import http from 'node:http';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { memory, openFiles } from '../attacks/proc.mjs';
+import { Server } from '../attacks/server.mjs';
+import { document, post } from '../attacks/wire.mjs';
+import { Proxy } from './proxy.mjs';
+import { Postgres, Redis, scratch } from './stores.mjs';
+
+export const INSTANCES = 3;
+const EMAIL = 'staff@stockroom.test';
+const PASSWORD = 'correct horse';
+const LOGIN = `mutation { login(input: { email: "${EMAIL}", password: "${PASSWORD}" }) { tokens { accessToken } } }`;
+
+class Instance {
+  constructor(world, number, ways) {
+    Object.assign(this, { world, number, ...ways });
+  }
+
+  /** Starts it, also after it was killed: then where it was before. */
+  async start(...more) {
+    const { postgres, key, binary } = this.world;
+    const stores = ['--database-url', postgres.url(this.pooled.port), '--database-direct-url', postgres.url(this.direct.port)];
+    const cache = ['--redis-url', `redis://127.0.0.1:${this.redis.port}`];
+    const unlimited = ['--rate-limit', 'off', '--login-limit', 'off', '--login-address-limit', 'off'];
+    const calm = ['--access-token-ttl', '48h', '--shutdown-delay', '0s', '--jwt-private-key-file', key];
+    const flags = [...stores, ...cache, ...unlimited, ...calm, ...more];
+    // It tells a great deal of what it meets here, which nobody reads.
+    const env = { LOG: 'error' };
+    this.server = await Server.start(binary, { flags, env, port: this.server?.port });
+  }
+
+  get port() {
+    return this.server.port;
+  }
+
+  /** All ways to PostgreSQL. */
+  get database() {
+    return [this.pooled, this.direct];
+  }
+
+  /** As a crash would. */
+  async kill() {
+    this.server.process.kill('SIGKILL');
+    await this.server.ended;
+    await this.server.stop();
+  }
+}
+
+export class World {
+  /** Starts all, which takes a few seconds. */
+  static async start(binary, dice) {
+    const world = new World();
+    world.binary = binary;
+    const folder = scratch();
+    world.key = join(folder, 'key.pem');
+    writeFileSync(world.key, execFileSync(binary, ['keys', 'generate'], { cwd: folder }), { mode: 0o600 });
+    [world.postgres, world.redis] = await Promise.all([Postgres.start(), Redis.start()]);
+    world.instances = [];
+    for (let number = 0; number < INSTANCES; number++) {
+      const before = (store) => Proxy.before(store.port, dice);
+      const ways = await Promise.all([before(world.postgres), before(world.postgres), before(world.redis)]);
+      const [pooled, direct, redis] = ways;
+      world.instances.push(new Instance(world, number, { pooled, direct, redis }));
+    }
+    const [first, ...others] = world.instances;
+    await first.start('--auto-migrate', 'true');
+    await Promise.all(others.map((instance) => instance.start('--auto-migrate', 'false')));
+    const create = ['user', 'create', EMAIL, '--role', 'STAFF', '--password-stdin'];
+    const url = ['--database-url', world.postgres.url()];
+    execFileSync(binary, [...create, ...url], { cwd: folder, input: `${PASSWORD}\n`, stdio: ['pipe', 'ignore', 'inherit'] });
+    const answer = JSON.parse((await post(first.port, false, document(LOGIN))).text);
+    world.token = answer.data.login.tokens.accessToken;
+    return world;
+  }
+
+  /** Every way of every instance. */
+  get ways() {
+    return this.instances.flatMap(({ pooled, direct, redis }) => [pooled, direct, redis]);
+  }
+
+  /** MiB of the largest instance, and the open files of all. */
+  sizes() {
+    const pids = this.instances.map(({ server }) => server.pid);
+    return { largest: Math.max(...pids.map(memory)), files: pids.map(openFiles).reduce((sum, count) => sum + count) };
+  }
+
+  async end() {
+    await Promise.all(this.instances.map(({ server }) => server.stop()));
+    for (const way of this.ways) way.close();
+  }
+}
+
+/** Connections of one client, kept alive, to each instance. */
+export const connections = () => new http.Agent({ keepAlive: true, maxSockets: 1 });
+
