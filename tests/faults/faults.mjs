@@ -185,13 +185,16 @@ async function random(minutes) {
   tell();
 }
 
-const chosen = SCENARIOS.filter(({ name }) => names.includes(name));
-for (const scenario of chosen) await one(scenario);
-if (names.includes(RANDOM.name)) await random(Number(options.minutes ?? 0.4));
+try {
+  for (const scenario of SCENARIOS) if (names.includes(scenario.name)) await one(scenario);
+  if (names.includes(RANDOM.name)) await random(Number(options.minutes ?? 0.4));
+  if (largest > MEMORY) checker.tells(`an instance took ${Math.round(largest)} MiB, more than ${MEMORY}`);
+} catch (error) {
+  checker.tells(error.stack);
+}
 clearInterval(watch);
-if (largest > MEMORY) checker.tells(`an instance took ${Math.round(largest)} MiB, more than ${MEMORY}`);
 tell();
 const all = `${checker.reads} reads and ${keyed} writes, ${Math.round(largest)} MiB at most`;
-await world.end();
 console.log(checker.violated ? `${checker.violated} violations (seed ${seed}); ${all}` : `all as promised: ${all}`);
+if (!checker.violated) await world.end();
 process.exit(checker.violated ? 1 : 0);

@@ -40,7 +40,6 @@ export class Load {
   #world;
   #checker;
   #dice;
-  #running = [];
   #goes = false;
   #hot = [];
   #lonely;
@@ -68,9 +67,9 @@ export class Load {
   async prepare() {
     for (let number = 0; number < HOT; number++) {
       const input = { sku: `HOT-${number}`, tags: ['hot'] };
-      this.#hot.push(await this.#create('HOT', input));
+      this.#hot.push(await this.#create({ agent: false }, 'HOT', input));
     }
-    this.#lonely = await this.#create('ALONE', { sku: 'ALONE' });
+    this.#lonely = await this.#create({ agent: false }, 'ALONE', { sku: 'ALONE' });
   }
 
   /** Begins; a writer and a reader rest for up to so many milliseconds after each request. */
@@ -82,18 +81,14 @@ export class Load {
 
   /** So many more of them. */
   more({ writers = 0, readers = 0, rest }) {
-    for (let number = 0; number < writers; number++) this.#running.push(this.#goOn(rest, () => this.#writeAny()));
-    for (let number = 0; number < readers; number++) {
-      const client = { agent: connections(), isStranger: number % 2 === 0 };
-      this.#running.push(this.#goOn(rest, () => this.#readAny(client)).finally(() => client.agent.destroy()));
-    }
+    for (let number = 0; number < writers; number++) this.#goOn(rest, (client) => this.#writeAny(client));
+    for (let number = 0; number < readers; number++) this.#goOn(rest, (client) => this.#readAny(client), number % 2 === 0);
   }
 
   /** Ends when each write has its true answer. */
   async end() {
     this.#goes = false;
     this.seconds = (performance.now() - this.began) / 1000;
-    await Promise.all(this.#running.splice(0));
     await Promise.all(this.#pending);
   }
 
@@ -107,7 +102,7 @@ export class Load {
       while (!is()) {
         if (performance.now() - since > patience) throw new Error(`instance ${instance} did not recover in ${patience / 1000} s`);
         // None waits for another, which may wait in vain.
-        this.#later(this.#adjust(oneOf(this.#dice, this.#hot), instance));
+        this.#later(this.#adjust({ agent: false }, oneOf(this.#dice, this.#hot), instance));
         this.#later(this.#readAny({ agent: false }, instance));
         await sleep(50);
       }
@@ -131,39 +126,46 @@ export class Load {
     this.#pending.add(pending);
   }
 
-  async #goOn(rest, work) {
-    while (this.#goes) {
-      await work();
-      await sleep(this.#dice(rest + 1));
-    }
+  /** Has a client work without a pause but these rests, until the load ends. */
+  #goOn(rest, work, isStranger = false) {
+    const client = { agent: connections(), isStranger };
+    const going = async () => {
+      while (this.#goes) {
+        await work(client);
+        await sleep(this.#dice(rest + 1));
+      }
+      client.agent.destroy();
+    };
+    this.#later(going());
   }
 
-  async #writeAny() {
+  async #writeAny(client) {
     const chance = this.#dice(20);
     const id = oneOf(this.#dice, this.#hot);
     if (chance < 2) {
       const group = `G${Math.floor(this.#made / GROUP)}-`;
-      return this.#create(group, { sku: `${group}${this.#made++}` });
+      return this.#create(client, group, { sku: `${group}${this.#made++}` });
     }
-    if (chance >= 6) return this.#adjust(id);
+    if (chance >= 6) return this.#adjust(client, id);
     const { version } = this.#checker.known(id);
     this.#checker.begins(id);
     const patch = { price: { amount: `${1 + this.#dice(1000)}.50`, currency: 'EUR' } };
-    const done = await this.#write(UPDATE, { id, ifVersion: version, patch });
+    const done = await this.#write(client, UPDATE, { id, ifVersion: version, patch });
     if (done) this.#checker.acknowledges(done);
     return undefined;
   }
 
-  async #adjust(id, instance) {
+  async #adjust(client, id, instance) {
     this.#checker.begins(id);
-    const done = await this.#write(ADJUST, { id, delta: 1 + this.#dice(3) }, instance);
+    const done = await this.#write(client, ADJUST, { id, delta: 1 + this.#dice(3) }, instance);
     if (done) this.#checker.acknowledges(done);
   }
 
-  async #create(group, input) {
+  async #create(client, group, input) {
     this.#checker.beginsIn(group);
     const price = { amount: '7.50', currency: 'EUR' };
-    const done = await this.#write(CREATE, { input: { name: `Lamp ${input.sku}`, status: 'ACTIVE', stock: 1, price, ...input } });
+    const whole = { name: `Lamp ${input.sku}`, status: 'ACTIVE', stock: 1, price, ...input };
+    const done = await this.#write(client, CREATE, { input: whole });
     if (!done) return undefined;
     this.created++;
     this.#checker.acknowledgesIn(group, done);
@@ -171,40 +173,34 @@ export class Load {
   }
 
   /** Sends a write under a key, again and again, until it has its true answer: what it made, or nothing if it was refused. */
-  async #write(query, variables, first) {
+  async #write({ agent }, query, variables, first) {
     const body = document(query, variables);
     const key = `write-${this.#sent++}`;
-    const agent = connections();
     const began = performance.now();
-    try {
-      for (let attempt = 0; ; attempt++) {
-        const instance = attempt === 0 && first !== undefined ? first : this.#dice(INSTANCES);
-        const hangsUp = this.#dice(100) < this.hangUps ? this.#dice(40) : undefined;
-        const answer = await this.#post(instance, agent, body, { 'idempotency-key': key }, hangsUp);
-        const { write } = answer.data ?? {};
-        if (write?.product) {
-          this.answered[instance].write = answer.sent;
-          this.#token = write.consistencyToken ?? this.#token;
-          this.writes++;
-          return product(write.product);
-        }
-        if (write?.errors?.length) {
-          // Somebody else was first, which is true of every later attempt, too.
-          const codes = write.errors.map(({ code }) => code).join();
-          if (codes !== 'VERSION_CONFLICT') this.#checker.tells(`a write was refused by ${codes}`);
-          this.answered[instance].write = answer.sent;
-          this.refused++;
-          return undefined;
-        }
-        if (hangsUp === undefined) this.#failed('write', instance, answer);
-        if (performance.now() - began > LONGEST_MS && !this.#goes) {
-          this.#checker.tells(`${key} has no true answer in ${LONGEST_MS / 1000} s`);
-          return undefined;
-        }
-        await sleep(20 + this.#dice(80));
+    for (let attempt = 0; ; attempt++) {
+      const instance = attempt === 0 && first !== undefined ? first : this.#dice(INSTANCES);
+      const hangsUp = this.#dice(100) < this.hangUps ? this.#dice(40) : undefined;
+      const answer = await this.#post(instance, agent, body, { 'idempotency-key': key }, hangsUp);
+      const { write } = answer.data ?? {};
+      if (write?.product || write?.errors?.length) this.answered[instance].write = answer.sent;
+      if (write?.product) {
+        this.#token = write.consistencyToken ?? this.#token;
+        this.writes++;
+        return product(write.product);
       }
-    } finally {
-      agent.destroy();
+      if (write?.errors?.length) {
+        // Somebody else was first, which is true of every later attempt, too.
+        const codes = write.errors.map(({ code }) => code).join();
+        if (codes !== 'VERSION_CONFLICT') this.#checker.tells(`a write was refused by ${codes}`);
+        this.refused++;
+        return undefined;
+      }
+      if (hangsUp === undefined) this.#failed('write', instance, answer);
+      if (performance.now() - began > LONGEST_MS && !this.#goes) {
+        this.#checker.tells(`${key} has no true answer in ${LONGEST_MS / 1000} s`);
+        return undefined;
+      }
+      await sleep(20 + this.#dice(80));
     }
   }
 
@@ -251,7 +247,7 @@ export class Load {
     const sent = performance.now();
     const signal = AbortSignal.timeout(hangsUp ?? PATIENCE_MS);
     const answer = await post(this.#world.instances[instance].port, agent, body, known, false, { signal });
-    if (signal.aborted && hangsUp === undefined) answer.code = 'TIMED_OUT';
+    if (answer.status === 0 && signal.aborted && hangsUp === undefined) answer.code = 'TIMED_OUT';
     let data;
     try {
       ({ data } = JSON.parse(answer.text));

@@ -191,13 +191,17 @@ export const SCENARIOS = [
       const { world, load, checker } = context;
       const ways = databaseWays(context);
       ways.forEach((way) => way.loseReplies('COMMIT', 100));
-      for (const { number } of world.instances) {
-        const before = await world.postgres.ask("SELECT version FROM products WHERE sku = 'ALONE'");
-        const { id, code } = await load.adjustOnce(number);
-        const [[version, stock]] = await world.postgres.ask("SELECT version, stock FROM products WHERE sku = 'ALONE'");
+      const look = async () => (await world.postgres.ask("SELECT version, stock FROM products WHERE sku = 'ALONE'"))[0].map(Number);
+      for (let tries = 0, told = 0; told < 3 && tries < 100; tries++) {
+        const [before] = await look();
+        const { id, code } = await load.adjustOnce(tries % world.instances.length);
+        const [version, stock] = await look();
+        // It may have had no connection to begin on.
+        if (shed({ kind: code }) && version === before) continue;
+        told++;
         if (code !== 'OUTCOME_UNKNOWN') checker.tells(`a write without a key, whose commit had no answer, was told ${code}`);
-        if (Number(version) !== Number(before) + 1) checker.tells(`it was done ${version - before} times`);
-        checker.acknowledges({ id, version: Number(version), stock: Number(stock), price: '7.50' });
+        if (version !== before + 1) checker.tells(`a write that was sent once was done ${version - before} times`);
+        checker.acknowledges({ id, version, stock, price: '7.50' });
       }
       const swallowed = ways.reduce((sum, way) => sum + way.swallowed, 0);
       if (swallowed < 10) checker.tells(`only ${swallowed} answers were lost`);
@@ -247,7 +251,8 @@ export const SCENARIOS = [
         const [program, ...rest] = bounded({ memory: MEMORY }, command);
         return spawn(program, rest, { cwd: context.world.redis.folder, stdio: 'ignore', detached: true });
       });
-      process.on('exit', (context.dismiss = () => context.others.forEach(({ pid }) => process.kill(-pid, 'SIGKILL'))));
+      context.dismiss = () => context.others.forEach(({ pid }) => process.kill(-pid, 'SIGKILL'));
+      process.on('exit', context.dismiss);
     },
     heal: ({ dismiss }) => {
       process.off('exit', dismiss);

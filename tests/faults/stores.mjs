@@ -173,13 +173,10 @@ export class Redis extends Store {
 
   /** The first line of the answer to a command. */
   async ask(command) {
-    this.#admin ??= await connect(this.port);
+    if (!this.#admin || this.#admin.destroyed) this.#admin = await connect(this.port);
     const admin = this.#admin;
     return new Promise((resolve, reject) => {
-      const failed = () => {
-        if (this.#admin === admin) this.#admin = undefined;
-        reject(new Error(`Redis did not answer ${command}`));
-      };
+      const failed = () => reject(new Error(`Redis did not answer ${command}`));
       admin.once('close', failed);
       admin.once('data', (bytes) => {
         admin.off('close', failed);
@@ -211,8 +208,8 @@ export class Redis extends Store {
 
 function connect(port) {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(port, '127.0.0.1', () => resolve(socket));
-    socket.on('error', reject).unref();
+    const socket = net.connect(port, '127.0.0.1', () => resolve(socket)).on('error', reject);
+    socket.on('end', () => socket.destroy()).unref();
   });
 }
 
