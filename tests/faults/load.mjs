@@ -149,7 +149,8 @@ export class Load {
     if (chance >= 6) return this.#adjust(client, id);
     const { version } = this.#checker.known(id);
     this.#checker.begins(id);
-    const patch = { price: { amount: `${1 + this.#dice(1000)}.50`, currency: 'EUR' } };
+    // What changes nothing makes no version.
+    const patch = { price: { amount: `${version}.50`, currency: 'EUR' } };
     const done = await this.#write(client, UPDATE, { id, ifVersion: version, patch });
     if (done) this.#checker.acknowledges(done);
     return undefined;
