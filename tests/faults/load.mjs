@@ -23,11 +23,10 @@ const UPDATE = `mutation($id: ID!, $ifVersion: Int!, $patch: ProductPatch!) {
   write: updateProduct(by: { id: $id }, ifVersion: $ifVersion, patch: $patch) { ${WRITTEN} } }`;
 const ONE = `query($id: ID!) { product(by: { id: $id }) { ${SHOWN} } }`;
 const NODE = `query($id: ID!) { node(id: $id) { ... on Product { ${SHOWN} } } }`;
-const STOCKED = `query($least: Int!) {
-  products(first: 50, filter: { sku: { startsWith: "HOT-" }, stock: { gte: $least } }, sortBy: [{ field: STOCK, direction: DESC }]) {
-    nodes { ${SHOWN} } } }`;
-const LATEST = `query { products(first: 50, filter: { tags: { anyOf: ["hot"] } }, sortBy: [{ field: UPDATED_AT, direction: DESC }]) {
-  nodes { ${SHOWN} } } }`;
+const list = (filter, sort) => `products(first: 50, filter: { ${filter} }, sortBy: [{ field: ${sort}, direction: DESC }]) {
+  nodes { ${SHOWN} } }`;
+const STOCKED = `query($least: Int!) { ${list('sku: { startsWith: "HOT-" }, stock: { gte: $least }', 'STOCK')} }`;
+const LATEST = `{ ${list('tags: { anyOf: ["hot"] }', 'UPDATED_AT')} }`;
 const MEMBERS = `query($sku: String!) { products(first: 100, filter: { sku: { startsWith: $sku } }) {
   totalCount nodes { ${SHOWN} } } }`;
 
@@ -52,7 +51,6 @@ export class Load {
   /** For each instance, when the latest write and read were sent that it answered. */
   answered = Array.from({ length: INSTANCES }, () => ({ write: 0, read: 0 }));
   writes = 0;
-  created = 0;
   refused = 0;
   failures = [];
   slowestRead = 0;
@@ -74,7 +72,7 @@ export class Load {
 
   /** Begins; a writer and a reader rest for up to so many milliseconds after each request. */
   begin({ writers = 6, readers = 10, rest = 20 } = {}) {
-    Object.assign(this, { writes: 0, created: 0, refused: 0, failures: [], slowestRead: 0, began: performance.now() });
+    Object.assign(this, { writes: 0, refused: 0, failures: [], slowestRead: 0 });
     this.#goes = true;
     this.more({ writers, readers, rest });
   }
@@ -88,7 +86,6 @@ export class Load {
   /** Ends when each write has its true answer. */
   async end() {
     this.#goes = false;
-    this.seconds = (performance.now() - this.began) / 1000;
     await Promise.all(this.#pending);
   }
 
@@ -168,7 +165,6 @@ export class Load {
     const whole = { name: `Lamp ${input.sku}`, status: 'ACTIVE', stock: 1, price, ...input };
     const done = await this.#write(client, CREATE, { input: whole });
     if (!done) return undefined;
-    this.created++;
     this.#checker.acknowledgesIn(group, done);
     return done.id;
   }

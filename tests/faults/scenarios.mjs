@@ -3,7 +3,7 @@
 // Whatever happens, no read is older than it may be, no acknowledged write is lost, and none is done twice. Beyond that each
 // scenario has its `promise`; `spares` tells which failed requests do not break it, and is none unless it says so.
 // `strike` begins, `again` goes on every `every` milliseconds, `heal` ends it after `seconds`; then `of` says what has to be
-// in use again, and how soon. `check` looks at the end what else must be.
+// in use again, and how soon. `can` is false where a machine does not let us do it.
 
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -65,7 +65,10 @@ export const SCENARIOS = [
   {
     name: 'redis-out-of-reach',
     promise: 'one instance reaches no Redis that others use, and no request fails',
-    strike: (context) => oneOf(context.dice, [choose(context).redis.cut, context.victim.redis.silence]).call(context.victim.redis),
+    strike: (context) => {
+      const { redis } = choose(context);
+      oneOf(context.dice, [redis.cut, redis.silence]).call(redis);
+    },
     heal: mend,
     of: 'redis',
   },
@@ -149,6 +152,20 @@ export const SCENARIOS = [
     of: 'database',
   },
   {
+    name: 'disk-full',
+    promise: 'the disk of the change log is full: writes are told so, reads go on, and when there is room writes do',
+    // Whoever wants a small disk must mount it.
+    can: process.platform === 'linux' && process.getuid() === 0,
+    strike: ({ world }) => world.postgres.fillDisk(),
+    heal: async ({ world, load, checker }) => {
+      if (!load.failures.some(({ kind }) => kind === 'UNAVAILABLE')) checker.tells('no write met the full disk');
+      await world.postgres.emptyDisk();
+    },
+    spares: ({ what, kind }) => what === 'write' && kind === 'UNAVAILABLE',
+    told: 500,
+    of: 'database',
+  },
+  {
     name: 'backends-terminated',
     promise: 'a connection to PostgreSQL ends every 100 ms: of a hundred reads one fails at most',
     every: 100,
@@ -185,13 +202,14 @@ export const SCENARIOS = [
   },
   {
     name: 'commits-lost',
-    promise: 'the answer to a COMMIT is lost: under a key a write has its true answer, without one it is told that nobody knows',
+    promise: 'answers to COMMIT are lost: a write with a key has its true answer, one without is told that nobody knows',
     strike: (context) => databaseWays(context).forEach((way) => way.loseReplies('COMMIT', 20)),
     heal: async (context) => {
       const { world, load, checker } = context;
       const ways = databaseWays(context);
       ways.forEach((way) => way.loseReplies('COMMIT', 100));
-      const look = async () => (await world.postgres.ask("SELECT version, stock FROM products WHERE sku = 'ALONE'"))[0].map(Number);
+      const alone = "SELECT version, stock FROM products WHERE sku = 'ALONE'";
+      const look = async () => (await world.postgres.ask(alone))[0].map(Number);
       for (let tries = 0, told = 0; told < 3 && tries < 100; tries++) {
         const [before] = await look();
         const { id, code } = await load.adjustOnce(tries % world.instances.length);

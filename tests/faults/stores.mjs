@@ -14,6 +14,8 @@ import { freePort } from '../attacks/server.mjs';
 
 const MEMORY_LIMIT = 4 * 1024 ** 3;
 const PATIENCE_MS = 30_000;
+/** Bytes of a disk beyond what is on it before it is filled. */
+const ROOM = 4 * 1024 ** 2;
 const running = new Set();
 const folders = [];
 const run = promisify(execFile);
@@ -64,6 +66,8 @@ class Store {
 }
 
 export class Postgres extends Store {
+  #disk;
+
   static async start() {
     const postgres = new Postgres();
     postgres.programs = programs();
@@ -127,6 +131,32 @@ export class Postgres extends Store {
     running.delete(this);
   }
 
+  /** Puts the change log on a disk that is full; only root may. */
+  async fillDisk() {
+    const { uid, gid } = this.account;
+    const [[size]] = await this.ask("SELECT pg_total_relation_size('changes')");
+    const disk = scratch();
+    const room = `size=${Number(size) + ROOM},mode=755`;
+    await run('mount', ['-t', 'tmpfs', '-o', room, 'tmpfs', disk]);
+    this.#disk = disk;
+    const place = join(disk, 'tight');
+    mkdirSync(place);
+    chownSync(place, uid, gid);
+    await this.ask(`CREATE TABLESPACE tight LOCATION '${place}'`);
+    await this.ask('ALTER TABLE changes SET TABLESPACE tight');
+    // It fails when the disk is full, which is what it is for.
+    await run('dd', ['if=/dev/zero', `of=${join(disk, 'other')}`, 'bs=8k']).catch(() => {});
+  }
+
+  /** Makes room there, and puts the log back. */
+  async emptyDisk() {
+    rmSync(join(this.#disk, 'other'));
+    await this.ask('ALTER TABLE changes SET TABLESPACE pg_default');
+    await this.ask('DROP TABLESPACE tight');
+    await run('umount', ['--lazy', this.#disk]);
+    this.#disk = undefined;
+  }
+
   freeze() {
     this.#signalAll('SIGSTOP');
   }
@@ -143,6 +173,7 @@ export class Postgres extends Store {
     const stands = () => existsSync(join(this.cluster, 'postmaster.pid'));
     while (stands() && performance.now() - asked < 5000) Atomics.wait(pause, 0, 0, 20);
     signal(this.pid, 'SIGKILL');
+    if (this.#disk) spawnSync('umount', ['--lazy', this.#disk]);
   }
 
   #signalAll(name) {

@@ -83,6 +83,14 @@ export class World {
     return this.instances.flatMap(({ pooled, direct, redis }) => [pooled, direct, redis]);
   }
 
+  /** How many connections to PostgreSQL are in use. */
+  async inUse() {
+    const told = await Promise.all(this.instances.map(({ server }) => server.metrics()));
+    const counts = told.flatMap((metrics) => [...(metrics ?? [['database_connections in_use', NaN]])]);
+    const inUse = counts.filter(([name]) => name.includes('database_connections') && name.includes('in_use'));
+    return inUse.reduce((sum, [, count]) => sum + count, 0);
+  }
+
   /** MiB of the largest instance, and the open files of all. */
   sizes() {
     const pids = this.instances.map(({ server }) => server.pid);
