@@ -10,6 +10,8 @@ import { connections, INSTANCES } from './world.mjs';
 const HOT = 12;
 /** Products of a group: a list shows all of it. */
 const GROUP = 40;
+/** What a product costs at first, and never again: what changes nothing makes no version. */
+export const FIRST_PRICE = '0.25';
 /** Longest wait for an answer, which is more than a server takes to say that it has none. */
 const PATIENCE_MS = 15_000;
 /** Longest time until a write has its true answer, once all is well. */
@@ -146,7 +148,7 @@ export class Load {
     if (chance >= 6) return this.#adjust(client, id);
     const { version } = this.#checker.known(id);
     this.#checker.begins(id);
-    // What changes nothing makes no version.
+    // Another one each time.
     const patch = { price: { amount: `${version}.50`, currency: 'EUR' } };
     const done = await this.#write(client, UPDATE, { id, ifVersion: version, patch });
     if (done) this.#checker.acknowledges(done);
@@ -161,7 +163,7 @@ export class Load {
 
   async #create(client, group, input) {
     this.#checker.beginsIn(group);
-    const price = { amount: '7.50', currency: 'EUR' };
+    const price = { amount: FIRST_PRICE, currency: 'EUR' };
     const whole = { name: `Lamp ${input.sku}`, status: 'ACTIVE', stock: 1, price, ...input };
     const done = await this.#write(client, CREATE, { input: whole });
     if (!done) return undefined;

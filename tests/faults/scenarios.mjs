@@ -11,6 +11,7 @@ import { availableParallelism } from 'node:os';
 import { bounded } from '../attacks/proc.mjs';
 import { freePort } from '../attacks/server.mjs';
 import { oneOf } from './dice.mjs';
+import { FIRST_PRICE } from './load.mjs';
 import { until } from './stores.mjs';
 
 /** Milliseconds until what is well again is in use again. */
@@ -219,7 +220,7 @@ export const SCENARIOS = [
         told++;
         if (code !== 'OUTCOME_UNKNOWN') checker.tells(`a write without a key, whose commit had no answer, was told ${code}`);
         if (version !== before + 1) checker.tells(`a write that was sent once was done ${version - before} times`);
-        checker.acknowledges({ id, version, stock, price: '7.50' });
+        checker.acknowledges({ id, version, stock, price: FIRST_PRICE });
       }
       const swallowed = ways.reduce((sum, way) => sum + way.swallowed, 0);
       if (swallowed < 10) checker.tells(`only ${swallowed} answers were lost`);
