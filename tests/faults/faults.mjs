@@ -109,7 +109,8 @@ function judge(scenario, context, { struck, well, recovery, reads }) {
   const { failures } = load;
   const broken = failures.filter((failure) => !spares(failure, context));
   if (broken.length) checker.tells(`failures that should not be: ${counted(broken)}`);
-  const stray = failures.filter(({ sent, ms }) => sent + ms < struck || (!lasts && sent > well));
+  const calm = lasts ? Infinity : Math.max(well, struck + (scenario.within ?? 0));
+  const stray = failures.filter(({ sent, ms }) => sent + ms < struck || sent > calm);
   if (stray.length) checker.tells(`failures when nothing was wrong: ${counted(stray)}`);
   if (of && recovery > within * PATIENCE) checker.tells(`it took ${Math.round(recovery)} ms until all was well, not ${within}`);
   const unwritten = failures.filter(({ what, sent }) => what === 'write' && sent > struck + 200);
@@ -159,7 +160,7 @@ async function random(minutes) {
   const fit = SCENARIOS.filter(({ name, lasts, can = true }) => can && !lasts && !APART.includes(name));
   const [began, first] = [performance.now(), checker.reads];
   const worst = new Map();
-  let [happened, minute, before] = [0, 1, { reads: first, writes: 0 }];
+  let [happened, minute, calm, before] = [0, 1, 0, { reads: first, writes: 0 }];
   load.begin();
   while (performance.now() - began < minutes * 60_000) {
     const scenario = oneOf(dice, fit);
@@ -167,6 +168,7 @@ async function random(minutes) {
     const both = dice(3) === 0 && scenario.of !== 'instance' && other.of !== 'instance' ? [scenario, other] : [scenario];
     const seconds = 0.2 + dice(options.minutes ? 60 : 25) / 10;
     const contexts = both.map(() => ({ world, load, dice, checker }));
+    const struck = performance.now();
     await Promise.all(both.map((it, number) => happens(it, contexts[number], seconds).then((took) => {
       // Where two things happen, one does not recover before the other is over.
       if (both.length > 1 || !it.of) return;
@@ -174,10 +176,10 @@ async function random(minutes) {
       const within = it.within ?? RECOVERY[it.of];
       if (took > within * PATIENCE) checker.tells(`after ${it.name} it took ${Math.round(took)} ms until all was well`);
     })));
-    const well = performance.now();
+    calm = Math.max(calm, performance.now(), ...both.map(({ within = 0 }) => struck + within));
     happened += both.length;
     await sleep(300 + dice(1000));
-    const stray = load.failures.filter(({ sent }) => sent > well);
+    const stray = load.failures.filter(({ sent }) => sent > calm);
     if (stray.length) checker.tells(`after ${both.map(({ name }) => name)} failures when nothing was wrong: ${counted(stray)}`);
     const elapsed = (performance.now() - began) / 60_000;
     if (elapsed < minute && elapsed < minutes) continue;

@@ -3,7 +3,8 @@
 // Whatever happens, no read is older than it may be, no acknowledged write is lost, and none is done twice. Beyond that each
 // scenario has its `promise`; `spares` tells which failed requests do not break it, and is none unless it says so.
 // `strike` begins, `again` goes on every `every` milliseconds, `heal` ends it after `seconds`; then `of` says what has to be
-// in use again, and how soon. `can` is false where a machine does not let us do it.
+// in use again, and how soon; with `within` it may take longer, and requests may fail for so long. `lasts` is what nothing
+// ends. `can` is false where a machine does not let us do it.
 
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
