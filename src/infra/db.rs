@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_postgres::Socket;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
@@ -35,6 +35,8 @@ use crate::infra::tls::{self, Verify};
 
 /// Longest time to make a connection, which a free one saves.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for an answer after PostgreSQL must have ended the statement by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
@@ -335,6 +337,46 @@ pub enum Access {
     Write,
 }
 
+/// What a connection tells the task that moves its bytes.
+struct Asked {
+    /// Since when a statement has had no answer.
+    since: Arc<Mutex<Option<Instant>>>,
+    /// Dropped with the connection.
+    _alive: oneshot::Sender<()>,
+}
+
+impl Asked {
+    fn is(&self, since: Option<Instant>) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// Moves a connection's bytes until it is dropped, or an answer is overdue: PostgreSQL ends what takes too long by itself,
+/// so then nobody is at the other end, and whoever waits must not wait for ever with a place in the pool.
+async fn drive(
+    connection: Driver,
+    since: Arc<Mutex<Option<Instant>>>,
+    patience: Duration,
+    gone: oneshot::Receiver<()>,
+    place: String,
+) {
+    let overdue = async {
+        let mut ticks = tokio::time::interval(GRACE);
+        loop {
+            ticks.tick().await;
+            let since = *since.lock().unwrap_or_else(PoisonError::into_inner);
+            if since.is_some_and(|since| since.elapsed() > patience) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = connection => {}
+        _ = gone => {}
+        () = overdue => tracing::warn!("{place} did not answer in {patience:?}; leaving this connection to it"),
+    }
+}
+
 /// Makes connections to one database.
 pub struct Connector {
     config: tokio_postgres::Config,
@@ -343,6 +385,8 @@ pub struct Connector {
     session: Vec<(&'static str, String)>,
     /// Whether it stays theirs.
     is_kept: Arc<AtomicBool>,
+    /// Longest wait for the answer to a statement.
+    patience: Duration,
     statements: Option<Arc<AtomicU64>>,
 }
 
@@ -373,6 +417,7 @@ impl Connector {
             tls: MakeRustlsConnect::new(tls::to_store(settings, verify)?),
             session,
             is_kept: Arc::new(AtomicBool::new(true)),
+            patience: settings.statement_timeout + GRACE,
             statements,
         })
     }
@@ -410,30 +455,34 @@ impl Connector {
     /// A connection, set up.
     pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
         let (client, io) = self.open().await?;
-        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, io).await?;
+        let (alive, gone) = oneshot::channel();
+        let asked = Asked { since: Arc::default(), _alive: alive };
+        tokio::spawn(drive(io, Arc::clone(&asked.since), self.patience, gone, self.place()));
+        let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute(&self.setup()).await?;
-        if let Some(statements) = &self.statements {
-            let statements = Arc::clone(statements);
-            let mut span = Span::none();
-            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
-                InstrumentationEvent::StartQuery { query, .. } => {
-                    statements.fetch_add(1, Ordering::Relaxed);
-                    // Values may be personal: the statement alone is logged and traced.
-                    let text = || query.to_string().split(" -- binds:").next().unwrap_or_default().to_owned();
-                    span = telemetry::call("postgresql", text);
-                    if tracing::enabled!(target: "sql", tracing::Level::DEBUG) {
-                        tracing::debug!(target: "sql", "{}", text());
-                    }
+        let statements = self.statements.clone();
+        let mut span = Span::none();
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
+            InstrumentationEvent::StartQuery { query, .. } => {
+                asked.is(Some(Instant::now()));
+                let Some(statements) = &statements else { return };
+                statements.fetch_add(1, Ordering::Relaxed);
+                // Values may be personal: the statement alone is logged and traced.
+                let text = || query.to_string().split(" -- binds:").next().unwrap_or_default().to_owned();
+                span = telemetry::call("postgresql", text);
+                if tracing::enabled!(target: "sql", tracing::Level::DEBUG) {
+                    tracing::debug!(target: "sql", "{}", text());
                 }
-                InstrumentationEvent::FinishQuery { error, .. } => {
-                    if error.is_some() {
-                        span.record("otel.status_code", "ERROR");
-                    }
-                    span = Span::none();
+            }
+            InstrumentationEvent::FinishQuery { error, .. } => {
+                asked.is(None);
+                if error.is_some() {
+                    span.record("otel.status_code", "ERROR");
                 }
-                _ => {}
-            });
-        }
+                span = Span::none();
+            }
+            _ => {}
+        });
         Ok(connection)
     }
 
