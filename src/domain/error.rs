@@ -97,7 +97,8 @@ impl From<DieselError> for Error {
             _ if message.contains("terminating connection")
                 || message.contains("the database system is")
                 || message.contains("connection closed")
-                || message.contains("communicating with the server") =>
+                || message.contains("communicating with the server")
+                || message.contains("No space left on device") =>
             {
                 Self::unavailable(error)
             }
