@@ -19,6 +19,9 @@ use url::{Host, Url};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Settings (flag or variable)")]
 pub struct Settings {
+    /// What is served: `accounts`, `catalog`, or both; one alone is a subgraph behind a gateway (Apollo Federation 2)
+    #[arg(long, env, global = true, default_value = "accounts,catalog")]
+    pub services: Services,
     /// Address to serve on
     #[arg(long, env, global = true, default_value = "127.0.0.1:8000")]
     pub listen_addr: SocketAddr,
@@ -80,6 +83,10 @@ pub struct Settings {
     /// File with those keys, instead; or a folder of them, where `stockroom keys` rotates. Read again when it changes
     #[arg(long, env, global = true, conflicts_with = "jwt_private_key")]
     pub jwt_private_key_file: Option<PathBuf>,
+    /// For `--services catalog`: where the accounts service publishes the keys that verify access tokens, such as
+    /// `https://accounts.internal/.well-known/jwks.json`
+    #[arg(long, env, global = true, value_parser = key_set)]
+    pub accounts_jwks_url: Option<Url>,
     /// `iss` of access tokens
     #[arg(long, env, global = true, default_value = "stockroom")]
     pub issuer: String,
@@ -317,6 +324,42 @@ pub enum KeySource {
     Path(PathBuf),
     /// In a folder of our own, made when it is missing.
     Private(PathBuf),
+}
+
+/// A part of the API that can be served alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// Users, and who they are
+    Accounts,
+    /// Products and categories
+    Catalog,
+}
+
+/// What a process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Services {
+    All,
+    Only(Service),
+}
+
+impl Services {
+    /// Whether this one is among them.
+    pub fn include(self, service: Service) -> bool {
+        self == Self::All || self == Self::Only(service)
+    }
+}
+
+impl FromStr for Services {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split(',').map(str::trim).collect::<Vec<_>>()[..] {
+            ["accounts"] => Ok(Self::Only(Service::Accounts)),
+            ["catalog"] => Ok(Self::Only(Service::Catalog)),
+            ["accounts", "catalog"] | ["catalog", "accounts"] => Ok(Self::All),
+            _ => Err("use `accounts`, `catalog`, or both with a comma between".to_owned()),
+        }
+    }
 }
 
 /// How old an answer may be.

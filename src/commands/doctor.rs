@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 
@@ -10,7 +11,7 @@ use crate::commands::{Misused, say};
 use crate::config::Settings;
 use crate::domain::replicas;
 use crate::infra::db::{Access, Connector};
-use crate::infra::keys::Ring;
+use crate::infra::jwks::KeySet;
 use crate::infra::mail::Route;
 use crate::infra::metrics::Metrics;
 use crate::infra::migrations;
@@ -39,7 +40,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
                 Ok(all) => all.into_iter().for_each(|seen| tell("replica", seen)),
                 Err(error) => tell("replicas", Err(error)),
             }
-            tell("signing key", place::keys(settings).map(|keys| signing(&keys.ring())));
+            tell("signing key", signing(settings).await);
         }
         Err(error) => tell("PostgreSQL", Err(anyhow::anyhow!("{error:#}"))),
     }
@@ -90,12 +91,20 @@ async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<String> 
     }
 }
 
-fn signing(ring: &Ring) -> String {
+async fn signing(settings: &Settings) -> anyhow::Result<String> {
+    let ring = match (place::keys(settings)?, &settings.accounts_jwks_url) {
+        (Some(keys), _) => keys.ring(),
+        (None, Some(url)) => {
+            let keys = KeySet::new(url.clone(), Duration::ZERO, Arc::default())?.count().await?;
+            return Ok(format!("is the accounts service's, which publishes {keys}"));
+        }
+        (None, None) => anyhow::bail!(place::NO_KEYS),
+    };
     let signing = &ring.signing(Utc::now()).key.kid;
-    match ring.keys().count() - 1 {
+    Ok(match ring.keys().count() - 1 {
         0 => format!("has the id {signing}"),
         others => format!("has the id {signing}; {others} more verify"),
-    }
+    })
 }
 
 async fn redis(settings: &Settings) -> anyhow::Result<String> {

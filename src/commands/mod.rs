@@ -3,6 +3,7 @@
 mod client_kit;
 mod config;
 mod doctor;
+mod grant;
 mod keys;
 mod place;
 mod schema;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{Service, Settings};
 use crate::infra::{migrations, telemetry};
 
 /// Exit code for settings and arguments that cannot be worked with.
@@ -42,7 +43,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Print the API in GraphQL's schema language
+    /// Print the API in GraphQL's schema language; with `--services`, one service's as composition takes it
     Schema {
         /// Only compare it with `schema.graphql` in this folder, and fail if it differs
         #[arg(long)]
@@ -75,6 +76,13 @@ enum Command {
     /// Make, rotate, list and retire signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Let a role of PostgreSQL do exactly what one service needs
+    Grant {
+        /// `accounts` or `catalog`
+        service: Service,
+        /// The role, which exists
+        role: String,
+    },
     /// Check settings, PostgreSQL, migrations, Redis, keys and mail
     Doctor,
     /// Show the settings in force
@@ -134,11 +142,12 @@ async fn run(cli: Cli, arguments: &clap::Command, matches: &ArgMatches) -> anyho
             served
         }
         Some(Command::Migrate { check }) => migrate(&settings, check).await,
-        Some(Command::Schema { check }) => schema::run(check),
+        Some(Command::Schema { check }) => schema::run(&settings, check),
         Some(Command::ClientKit { folder, check, force }) => client_kit::run(&folder, check, force),
         Some(Command::Seed { products, users }) => seed::run(&settings, products, users).await,
         Some(Command::User(command)) => user::run(&settings, command).await,
         Some(Command::Keys(command)) => keys::run(&settings, command),
+        Some(Command::Grant { service, role }) => grant::run(&settings, service, &role).await,
         Some(Command::Doctor) => doctor::run(&settings).await,
         Some(Command::Config { .. }) => {
             config::run(arguments, matches);

@@ -8,7 +8,7 @@ use chrono::Utc;
 use secrecy::SecretString;
 
 use crate::commands::Misused;
-use crate::config::{KeySource, Settings};
+use crate::config::{KeySource, Service, Services, Settings};
 use crate::domain::Core;
 use crate::infra::Infra;
 use crate::infra::db::Database;
@@ -73,6 +73,7 @@ pub async fn open_alone(settings: &Settings) -> anyhow::Result<Place> {
     let folder = settings.data_dir.clone();
     match configured(settings) {
         Some(place) => Ok(place),
+        None if settings.services != Services::All => Err(Misused(anyhow::anyhow!(NO_DATABASE)).into()),
         None => Ok(Place::Private(blocking(move || PrivatePostgres::start(&folder, Durability::Full)).await?)),
     }
 }
@@ -100,12 +101,28 @@ pub async fn migrated(settings: &Settings, place: &Place) -> anyhow::Result<()> 
     }
 }
 
+/// What to do where services have no database in common.
+const NO_DATABASE: &str = "a service alone shares a database with the other one; set DATABASE_URL";
 /// What to do without keys.
 pub const NO_KEYS: &str = "a configured database needs a signing key: `stockroom keys generate > key.pem`, then set \
                        JWT_PRIVATE_KEY_FILE=key.pem";
 
-/// The signing keys: the configured ones, or for a private database those of a folder, the first of them made here.
-pub fn keys(settings: &Settings) -> anyhow::Result<Arc<Keys>> {
+/// Where the catalogue is served alone, it has no key to sign with; it must know where those are that verify.
+const NO_PUBLISHED_KEYS: &str = "`--services catalog` verifies access tokens by the keys of the accounts service; set \
+                                 ACCOUNTS_JWKS_URL, as in https://accounts.internal/.well-known/jwks.json";
+const KEYS_WITHOUT_USE: &str = "`--services catalog` signs nothing and should have no key; unset JWT_PRIVATE_KEY and \
+                                JWT_PRIVATE_KEY_FILE";
+
+/// The signing keys: the configured ones, or for a private database those of a folder, the first of them made here. None
+/// where nothing is signed.
+pub fn keys(settings: &Settings) -> anyhow::Result<Option<Arc<Keys>>> {
+    if settings.services == Services::Only(Service::Catalog) {
+        return match (settings.key_source(), &settings.accounts_jwks_url) {
+            (Some(_), _) => Err(Misused(anyhow::anyhow!(KEYS_WITHOUT_USE)).into()),
+            (None, None) => Err(Misused(anyhow::anyhow!(NO_PUBLISHED_KEYS)).into()),
+            (None, Some(_)) => Ok(None),
+        };
+    }
     let keys = match settings.key_source() {
         Some(KeySource::Text(pem)) => Ring::from_pem(&pem).map(Keys::fixed),
         Some(KeySource::Path(path)) => Keys::open(path),
@@ -118,7 +135,7 @@ pub fn keys(settings: &Settings) -> anyhow::Result<Arc<Keys>> {
         }
         None => Err(anyhow::anyhow!(NO_KEYS)),
     };
-    Ok(Arc::new(keys.map_err(Misused)?))
+    Ok(Some(Arc::new(keys.map_err(Misused)?)))
 }
 
 /// The pools of this database; nothing connects yet.
@@ -135,7 +152,7 @@ pub async fn ready(settings: &Settings, place: &Place, db: &Database) -> anyhow:
 }
 
 /// Everything between the settings and the domain.
-pub fn core(settings: &Settings, place: &Place, db: Database, keys: Arc<Keys>) -> anyhow::Result<Arc<Core>> {
+pub fn core(settings: &Settings, place: &Place, db: Database, keys: Option<Arc<Keys>>) -> anyhow::Result<Arc<Core>> {
     let infra = Infra::new(settings, db, keys, place.outbox(settings)).map_err(Misused)?;
     Ok(Core::new(settings, infra))
 }
@@ -145,6 +162,6 @@ pub async fn core_for_command(settings: &Settings) -> anyhow::Result<(Arc<Core>,
     let place = open(settings).await?;
     let db = database(settings, &place)?;
     ready(settings, &place, &db).await?;
-    let core = core(settings, &place, db, Arc::new(Keys::generate()?))?;
+    let core = core(settings, &place, db, Some(Arc::new(Keys::generate()?)))?;
     Ok((core, place))
 }

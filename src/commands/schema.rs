@@ -3,13 +3,14 @@
 use anyhow::Context;
 
 use crate::commands::say;
+use crate::config::Settings;
 use crate::graphql;
 
 /// The file that reviews see.
 const FILE: &str = "schema.graphql";
 
-pub fn run(check: bool) -> anyhow::Result<()> {
-    let sdl = graphql::sdl();
+pub fn run(settings: &Settings, check: bool) -> anyhow::Result<()> {
+    let sdl = graphql::published_sdl(settings.services);
     if !check {
         say(sdl.trim_end());
         return Ok(());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::commands::place::{self, Place};
 use crate::commands::{Misused, say, seed};
-use crate::config::{Freshness, Settings};
+use crate::config::{Freshness, Service, Services, Settings};
 use crate::domain::Core;
 use crate::domain::accounts::commands::RegisterError;
 use crate::domain::accounts::{self, AccountDraft, Revocations, Role};
@@ -57,8 +57,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
     greet(&settings, &place, &core.infra.mailer.route, listener.local_addr()?, &demo);
 
-    core.keep_tidy(settings.change_retention);
-    core.infra.tokens.keys.keep_reading();
+    // One of two services is enough for what both leave behind.
+    if settings.services.include(Service::Accounts) {
+        core.keep_tidy(settings.change_retention);
+    }
+    core.infra.tokens.keep_reading();
     let (drain, connections) = (settings.drain_timeout, settings.max_connections);
     let delay = settings.shutdown_delay;
     let (proceeding, stage) = watch::channel(Stage::Serving);
@@ -81,7 +84,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         std::future::pending::<()>().await;
     });
     let service = ServiceInfo::new(&settings);
-    let schemas = Schemas::new(|| graphql::builder().data(service.clone()));
+    let schemas = Schemas::new(|| graphql::builder(settings.services).data(service.clone()));
     let app = App::new(Arc::clone(&core), schemas, settings, place.is_private(), stage.clone()).map_err(Misused)?;
     let told = tokio::spawn(stopped_at(stage.clone()));
     let app = Arc::new(app);
@@ -141,8 +144,11 @@ async fn demo_accounts(core: &Arc<Core>, folder: &Path) -> anyhow::Result<Vec<(S
 fn greet(settings: &Settings, place: &Place, mail: &Route, address: SocketAddr, demo: &[(String, String)]) {
     let url = format!("http://{address}");
     say(&format!("Stockroom {} is ready.", env!("CARGO_PKG_VERSION")));
-    if transport::pages_are_built() {
-        say(&format!("  Shop       {url}/"));
+    match settings.services {
+        Services::All if transport::pages_are_built() => say(&format!("  Shop       {url}/")),
+        Services::All => {}
+        Services::Only(Service::Accounts) => say("  Services   accounts, as a subgraph"),
+        Services::Only(Service::Catalog) => say("  Services   catalog, as a subgraph"),
     }
     say(&format!("  Explore    {url}/graphiql"));
     if !transport::pages_are_built() {

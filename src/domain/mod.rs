@@ -25,7 +25,7 @@ pub mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{Services, Settings};
 use crate::domain::accounts::Accounts;
 use crate::domain::answers::Answers;
 use crate::domain::changes::{Gate, Version};
@@ -45,6 +45,8 @@ pub struct Core {
     pub answers: Arc<Answers>,
     pub feed: Feed,
     pub accounts: Arc<Accounts>,
+    /// What this process serves.
+    pub services: Services,
     /// What is read on behalf of one query goes here, too.
     reads: Option<Arc<Reads>>,
     /// What is read on behalf of many queries must be seen at this version.
@@ -62,8 +64,8 @@ impl Core {
         let answers = Arc::new(Answers::new(settings, Arc::clone(&infra)));
         let feed = Feed::start(Arc::clone(&infra), gate.clone());
         let accounts = Arc::new(Accounts::new(settings));
-        let replicas = Replicas::start(&infra);
-        Arc::new(Self { infra, gate, answers, feed, accounts, reads: None, read_at: None, replicas })
+        let (replicas, services) = (Replicas::start(&infra), settings.services);
+        Arc::new(Self { infra, gate, answers, feed, accounts, services, reads: None, read_at: None, replicas })
     }
 
     /// Forgets what is over, now and then, until the core is gone: changes older than the retention, sessions, links,

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use crate::domain::accounts::{self, Device, Right, SignedIn, Viewer};
 use crate::domain::changes::Version;
 use crate::domain::error::Error;
-use crate::domain::ids::{ProductId, UserId};
+use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::reads::Token;
 use crate::domain::transaction::{Mandate, Once};
 use crate::domain::{Core, catalog};
@@ -37,6 +37,9 @@ pub struct RequestContext {
     begun: AtomicU64,
     pub users: Loader<UserId, accounts::User>,
     pub products: Loader<ProductId, catalog::Product>,
+    /// What is known of the catalogue where that is another service.
+    pub statuses: Loader<ProductId, catalog::Status>,
+    pub existing_categories: Loader<CategoryId, ()>,
 }
 
 /// Who asks, and from where.
@@ -135,6 +138,12 @@ impl RequestContext {
             }),
             products: Loader::new(&core, |core, ids| {
                 async move { catalog::queries::products_by_ids(&core, &ids).await }.boxed()
+            }),
+            statuses: Loader::new(&core, |core, ids| {
+                async move { catalog::queries::statuses(&core, &ids).await }.boxed()
+            }),
+            existing_categories: Loader::new(&core, |core, ids| {
+                async move { catalog::queries::existing_categories(&core, &ids).await }.boxed()
             }),
             core,
         }

@@ -9,7 +9,8 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned, Value};
 
-use crate::graphql::sdl;
+use crate::config::Services;
+use crate::graphql::sdl_of;
 
 /// What is said of each type.
 pub struct Facts(HashMap<Name, TypeFacts>);
@@ -59,13 +60,21 @@ pub struct ListSize {
 }
 
 impl Facts {
-    /// The facts of the schema that is served.
+    /// The facts of the whole schema.
     ///
     /// # Errors
     /// If its SDL cannot be read.
     pub fn read() -> anyhow::Result<Self> {
+        Self::served(Services::All)
+    }
+
+    /// The facts of what these services do.
+    ///
+    /// # Errors
+    /// If their SDL cannot be read.
+    pub fn served(services: Services) -> anyhow::Result<Self> {
         let mut types = HashMap::new();
-        for definition in parse_schema(sdl())?.definitions {
+        for definition in parse_schema(sdl_of(services))?.definitions {
             let TypeSystemDefinition::Type(definition) = definition else { continue };
             let definition = definition.node;
             let weight = weight(&definition.directives).unwrap_or(1);

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod catalog;
 pub mod context;
 pub mod directives;
+pub mod entities;
 pub mod error;
 pub mod facts;
 pub mod id;
@@ -16,20 +17,23 @@ pub mod page;
 pub mod permissions;
 pub mod scalars;
 pub mod service;
+pub mod services;
 
 use std::sync::OnceLock;
 
 use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, ValidationMode};
 
+use crate::config::{Service, Services};
 use crate::graphql::accounts::{AccountMutations, AccountQueries, AuditQueries};
 use crate::graphql::catalog::{CatalogMutations, CatalogQueries, CatalogSubscriptions};
+use crate::graphql::entities::EntityQueries;
 use crate::graphql::error::UserError;
 use crate::graphql::node::NodeQueries;
 use crate::graphql::service::ServiceQueries;
 
 /// What can be asked.
 #[derive(MergedObject, Default)]
-pub struct Query(NodeQueries, CatalogQueries, AccountQueries, AuditQueries, ServiceQueries);
+pub struct Query(NodeQueries, CatalogQueries, AccountQueries, AuditQueries, ServiceQueries, EntityQueries);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
@@ -64,27 +68,44 @@ impl Schemas {
     }
 }
 
-/// The schema, to be finished.
-pub fn builder() -> SchemaBuilder {
-    Schema::build(Query::default(), Mutation::default(), Subscription::default())
+/// The schema of what these services do, to be finished.
+pub fn builder(services: Services) -> SchemaBuilder {
+    let (query, mutation, subscription) = (Query::default(), Mutation::default(), Subscription::default());
+    let whole = Schema::build_with_ignore_name_conflicts(query, mutation, subscription, node::REFERENCES)
         .register_output_type::<UserError>()
         .register_output_type::<node::Node>()
-        .directive(directives::idempotent)
+        .directive(directives::idempotent);
+    services::cut(whole, services)
 }
 
-/// The schema in GraphQL's schema language, sorted, as `schema.graphql` has it.
+/// The whole schema in GraphQL's schema language, sorted, as `schema.graphql` has it.
 pub fn sdl() -> &'static str {
-    static SDL: OnceLock<String> = OnceLock::new();
-    SDL.get_or_init(export)
+    sdl_of(Services::All)
 }
 
-fn export() -> String {
-    let options = SDLExportOptions::new()
-        .sorted_fields()
-        .sorted_arguments()
-        .sorted_enum_items()
-        .include_specified_by()
-        .use_space_ident();
-    let sdl = builder().finish().sdl_with_options(options);
+/// The same of what these services do, with the fields that only a gateway asks for.
+pub fn sdl_of(services: Services) -> &'static str {
+    static SDLS: [OnceLock<String>; 3] = [const { OnceLock::new() }; 3];
+    let [whole, accounts, catalog] = &SDLS;
+    let sdl = match services {
+        Services::All => whole,
+        Services::Only(Service::Accounts) => accounts,
+        Services::Only(Service::Catalog) => catalog,
+    };
+    sdl.get_or_init(|| export(services, SDLExportOptions::new()))
+}
+
+/// What is published: the whole schema, or a service's as composition takes it, with what it needs and no more.
+pub fn published_sdl(services: Services) -> String {
+    match services {
+        Services::All => sdl().to_owned(),
+        Services::Only(_) => export(services, SDLExportOptions::new().federation()),
+    }
+}
+
+fn export(services: Services, options: SDLExportOptions) -> String {
+    let options =
+        options.sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by().use_space_ident();
+    let sdl = builder(services).finish().sdl_with_options(options);
     format!("{}\n", sdl.trim())
 }

@@ -2,9 +2,10 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 
+use crate::config::Service;
 use crate::domain::accounts::{Right, queries};
 use crate::graphql::accounts::{ApiKey, Session, User};
-use crate::graphql::catalog::{Category, Product};
+use crate::graphql::catalog::{Category, Product, is_visible};
 use crate::graphql::context::OfRequest;
 use crate::graphql::directives::{list_size, names};
 use crate::graphql::error::{ApiError, Result};
@@ -22,6 +23,31 @@ pub enum Node {
     User(User),
     Session(Session),
     ApiKey(ApiKey),
+    ProductReference(ProductReference),
+    CategoryReference(CategoryReference),
+}
+
+/// The types of which there are references beside the objects.
+pub const REFERENCES: [&str; 2] = ["Category", "Product"];
+
+/// A product where the catalogue is another service.
+pub struct ProductReference(NodeId);
+
+#[Object(name = "Product")]
+impl ProductReference {
+    pub async fn id(&self) -> ID {
+        self.0.encode()
+    }
+}
+
+/// A category, likewise.
+pub struct CategoryReference(NodeId);
+
+#[Object(name = "Category")]
+impl CategoryReference {
+    pub async fn id(&self) -> ID {
+        self.0.encode()
+    }
 }
 
 #[derive(Default)]
@@ -54,9 +80,23 @@ impl NodeQueries {
     }
 }
 
-async fn find(ctx: &Context<'_>, id: NodeId) -> Result<Option<Node>> {
+/// The object with this id, if there is one for this viewer.
+pub async fn find(ctx: &Context<'_>, id: NodeId) -> Result<Option<Node>> {
     let request = ctx.request();
+    let has_catalog = request.core.services.include(Service::Catalog);
+    if !has_catalog {
+        // What is not remembered cannot tell when it no longer holds.
+        request.notes.is_personal();
+    }
     Ok(match id {
+        NodeId::Product(key) if !has_catalog => {
+            let status = request.statuses.load(key).await?.filter(|status| is_visible(**status, request));
+            status.map(|_| Node::ProductReference(ProductReference(id)))
+        }
+        NodeId::Category(key) if !has_catalog => {
+            let exists = request.existing_categories.load(key).await?;
+            exists.map(|_| Node::CategoryReference(CategoryReference(id)))
+        }
         NodeId::Product(id) => {
             let product = request.products.load(id).await?.map(Product::from);
             product.filter(|product| product.is_visible_in(request)).map(Node::Product)

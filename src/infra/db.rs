@@ -37,6 +37,8 @@ use crate::infra::tls::{self, Verify};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for an answer after PostgreSQL must have ended the statement by itself.
 const GRACE: Duration = Duration::from_secs(1);
+/// Where tables are. What is made without a schema's name is made in the first of them.
+pub const SEARCH_PATH: &str = "public, accounts, catalog, shared";
 
 type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
@@ -402,6 +404,7 @@ impl Connector {
         let read_only = if access == Access::Read { "on" } else { "off" };
         let statement_timeout = settings.statement_timeout.as_millis();
         let session = vec![
+            ("search_path", SEARCH_PATH.to_owned()),
             ("default_transaction_read_only", read_only.to_owned()),
             ("statement_timeout", statement_timeout.to_string()),
             // Nothing here runs long enough to be worth compiling, whatever PostgreSQL thinks where it has no statistics yet.

@@ -1,8 +1,9 @@
-//! Tokens of an outside issuer (OpenID Connect), verified by the keys that it publishes as a JSON Web Key Set.
+//! Keys that others publish as a JSON Web Key Set, and the tokens of an outside issuer (OpenID Connect) that they verify.
 //!
 //! The keys come from the configured address and from nowhere else, whatever a token says.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use url::Url;
 
 use crate::config::OutsideIssuer;
 use crate::infra::metrics::Metrics;
@@ -42,15 +44,23 @@ const MIN_RSA_BITS: usize = 2048;
 /// Characters of the longest subject.
 const MAX_SUBJECT: usize = 255;
 
-/// An issuer whose tokens count as ours.
-pub struct Issuer {
-    settings: OutsideIssuer,
+/// The keys at one address.
+pub struct KeySet {
+    url: Url,
     ask_every: Duration,
     http: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     known: RwLock<Arc<Known>>,
-    /// When the issuer was asked last. Whoever holds it asks, all others wait for what comes of it.
+    /// When they were asked for last. Whoever holds it asks, all others wait for what comes of it.
     asked: Arc<Mutex<Option<Instant>>>,
+    /// They could not be read the last time.
+    is_ill: AtomicBool,
     metrics: Arc<Metrics>,
+}
+
+/// An issuer whose tokens count as ours.
+pub struct Issuer {
+    settings: OutsideIssuer,
+    keys: Arc<KeySet>,
 }
 
 #[derive(Default)]
@@ -61,9 +71,9 @@ struct Known {
 
 /// A key verifies by one algorithm only, which it decides, not the token.
 #[derive(Clone)]
-struct Key {
-    public: DecodingKey,
-    algorithm: Algorithm,
+pub struct Key {
+    pub public: DecodingKey,
+    pub algorithm: Algorithm,
 }
 
 /// Whom an outside issuer's token speaks for.
@@ -101,9 +111,8 @@ struct Claims {
 impl Issuer {
     /// One that is asked at most this often, [`ASK_EVERY`] outside of tests.
     pub fn new(settings: OutsideIssuer, ask_every: Duration, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build();
-        let http = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { settings, ask_every, http, known: RwLock::default(), asked: Arc::default(), metrics })
+        let keys = Arc::new(KeySet::new(settings.jwks_url.clone(), ask_every, metrics)?);
+        Ok(Self { settings, keys })
     }
 
     /// Whether a token says that it is of this issuer, which is yet to be verified.
@@ -117,14 +126,14 @@ impl Issuer {
     }
 
     /// Whom a valid token speaks for.
-    pub async fn verify(self: &Arc<Self>, token: &str) -> Result<Identity, Refused> {
+    pub async fn verify(&self, token: &str) -> Result<Identity, Refused> {
         let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok()).ok_or(Refused)?;
         let header: OutsideHeader = serde_json::from_slice(&header).map_err(|_| Refused)?;
         let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
         if header.crit.is_some() || !matches!(typ.as_deref(), None | Some("jwt" | "at+jwt" | "application/at+jwt")) {
             return Err(Refused);
         }
-        let key = self.key(&header.kid).await.filter(|key| key.algorithm == header.alg).ok_or(Refused)?;
+        let key = self.keys.find(&header.kid).await.filter(|key| key.algorithm == header.alg).ok_or(Refused)?;
         let mut validation = Validation::new(key.algorithm);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[&self.settings.issuer]);
@@ -145,9 +154,46 @@ impl Issuer {
             expires_at: DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)?,
         })
     }
+}
 
-    /// The key of this name; for one that nobody knows the issuer is asked, if it was not just asked.
-    async fn key(self: &Arc<Self>, kid: &str) -> Option<Key> {
+impl KeySet {
+    /// The keys at this address, which is asked at most this often.
+    pub fn new(url: Url, ask_every: Duration, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build();
+        let http = Client::builder(TokioExecutor::new()).build(connector);
+        let (known, asked, is_ill) = (RwLock::default(), Arc::default(), AtomicBool::new(false));
+        Ok(Self { url, ask_every, http, known, asked, is_ill, metrics })
+    }
+
+    /// Asks for the keys as often as may be, as long as anybody has them. Needs a runtime.
+    pub fn keep_reading(self: &Arc<Self>) {
+        let (keys, every) = (Arc::downgrade(self), self.ask_every);
+        tokio::spawn(async move {
+            while let Some(keys) = keys.upgrade() {
+                let asked = Arc::clone(&keys.asked).lock_owned().await;
+                keys.ask(asked);
+                drop(keys);
+                tokio::time::sleep(every).await;
+            }
+        });
+    }
+
+    /// Whether they could be read at all.
+    pub fn are_known(&self) -> bool {
+        self.known().since.is_some()
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn count(&self) -> anyhow::Result<usize> {
+        let fetched = timeout(PATIENCE, self.fetch()).await;
+        Ok(fetched.with_context(|| format!("{} does not answer within {PATIENCE:?}", self.url))??.len())
+    }
+
+    /// The key of this name; for one that nobody knows they are asked for, if that was not just done.
+    pub async fn find(self: &Arc<Self>, kid: &str) -> Option<Key> {
         let known = self.known();
         match known.keys.get(kid) {
             Some(key) if known.since.is_some_and(|since| since.elapsed() < FRESH_FOR) => return Some(key.clone()),
@@ -171,35 +217,39 @@ impl Issuer {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the issuer, unless that was done lately, in a task of its own: whoever waits may go away.
+    /// Asks for the keys, unless that was done lately, in a task of its own: whoever waits may go away.
     fn ask(self: &Arc<Self>, mut asked: OwnedMutexGuard<Option<Instant>>) -> Option<JoinHandle<()>> {
         if asked.is_some_and(|asked| asked.elapsed() < self.ask_every) {
             return None;
         }
         *asked = Some(Instant::now());
-        let issuer = Arc::clone(self);
+        let keys = Arc::clone(self);
         Some(tokio::spawn(async move {
-            let fetched = timeout(PATIENCE, issuer.fetch()).await;
+            let fetched = timeout(PATIENCE, keys.fetch()).await;
             let fetched = fetched.unwrap_or_else(|_| Err(anyhow!("there is no answer within {PATIENCE:?}")));
             let outcome = if fetched.is_ok() { "ok" } else { "failed" };
-            issuer.metrics.jwks_refreshes.get_or_create(&[("outcome", outcome)]).inc();
+            keys.metrics.jwks_refreshes.get_or_create(&[("outcome", outcome)]).inc();
+            let was_ill = keys.is_ill.swap(fetched.is_err(), Ordering::Relaxed);
             match fetched {
-                Ok(keys) => {
-                    tracing::debug!(kids = ?keys.keys(), "the outside issuer's keys were read");
-                    let known = Arc::new(Known { keys, since: Some(Instant::now()) });
-                    *issuer.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+                Ok(found) => {
+                    tracing::debug!(url = %keys.url, kids = ?found.keys(), "published keys were read");
+                    let known = Arc::new(Known { keys: found, since: Some(Instant::now()) });
+                    *keys.known.write().unwrap_or_else(PoisonError::into_inner) = known;
                 }
-                Err(error) => tracing::warn!(
+                // Once, however long it lasts.
+                Err(error) if !was_ill => tracing::warn!(
+                    url = %keys.url,
                     error = format!("{error:#}"),
-                    "the outside issuer's keys cannot be read; those that are known hold on"
+                    "published keys cannot be read; those that are known hold on"
                 ),
+                Err(_) => {}
             }
             drop(asked);
         }))
     }
 
     async fn fetch(&self) -> anyhow::Result<HashMap<String, Key>> {
-        let request = Request::get(self.settings.jwks_url.as_str()).header(ACCEPT, "application/json");
+        let request = Request::get(self.url.as_str()).header(ACCEPT, "application/json");
         let response = self.http.request(request.body(Empty::new())?).await?;
         // Elsewhere is not where the setting says.
         if response.status() != StatusCode::OK {
@@ -212,7 +262,7 @@ impl Issuer {
 }
 
 #[derive(Deserialize)]
-struct KeySet {
+struct Published {
     keys: Vec<serde_json::Value>,
 }
 
@@ -233,7 +283,7 @@ struct PublicKey {
 
 /// The keys of a set that verify by algorithms of ours; issuers may have others beside them.
 fn read(body: &[u8]) -> anyhow::Result<HashMap<String, Key>> {
-    let set: KeySet = serde_json::from_slice(body).context("it answers with something else than a key set")?;
+    let set: Published = serde_json::from_slice(body).context("it answers with something else than a key set")?;
     let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
     let keys: HashMap<String, Key> = keys.filter_map(|key: PublicKey| Some((key.kid.clone(), fit(&key)?))).collect();
     if keys.is_empty() {

@@ -1,6 +1,7 @@
 //! Floor 1, what the process talks to: PostgreSQL, Redis, mail servers, keys, clocks of its own. It knows no user and no product.
 
 pub mod db;
+pub mod grants;
 pub mod jwks;
 pub mod keys;
 pub mod mail;
@@ -44,7 +45,12 @@ pub struct Infra {
 impl Infra {
     /// Builds the pools; connections are made when they are first needed. Mails that no server is configured for go into
     /// the outbox. Needs a runtime.
-    pub fn new(settings: &Settings, db: Database, keys: Arc<Keys>, outbox: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        db: Database,
+        keys: Option<Arc<Keys>>,
+        outbox: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let (mut metrics, limiter) = (Metrics::default(), RateLimiter::default());
         db.show(&mut metrics);
         limiter.show(&mut metrics);

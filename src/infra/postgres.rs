@@ -15,6 +15,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::infra::db::SEARCH_PATH;
+
 /// Longest time to start or stop, in which a crashed cluster also recovers.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The oldest major version that works.
@@ -362,6 +364,8 @@ fn run(
         "shared_buffers=256MB",
         "max_wal_size=4GB",
         "timezone=UTC",
+        // For whoever looks by other means.
+        &format!("search_path={SEARCH_PATH}"),
     ];
     let careless = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
     let careless: &[&str] = if durability == Durability::None { &careless } else { &[] };

@@ -1,17 +1,19 @@
 //! Access tokens: short-lived JSON Web Tokens (RFC 7519, RFC 9068), signed with Ed25519 and verified by signature alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{Algorithm, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::config::Settings;
-use crate::infra::jwks::{ASK_EVERY, Identity, Issuer};
+use crate::infra::jwks::{ASK_EVERY, Identity, Issuer, KeySet};
 use crate::infra::keys::Keys;
 use crate::infra::metrics::Metrics;
 
@@ -21,10 +23,20 @@ const TYPE: &str = "at+jwt";
 pub const LEEWAY: u64 = 5;
 /// A longer token is refused unread.
 const MAX_BYTES: usize = 8192;
+/// How often another service is asked for the keys: the end of one is to be known soon.
+const OWN_ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// The keys of our own tokens.
+enum OwnKeys {
+    /// They are here, and sign.
+    Here(Arc<Keys>),
+    /// They are another service's, which publishes what verifies.
+    Published(Arc<KeySet>),
+}
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
-    pub keys: Arc<Keys>,
+    keys: OwnKeys,
     validation: Validation,
     issuer: String,
     audience: String,
@@ -87,7 +99,15 @@ struct Claims {
 }
 
 impl Tokens {
-    pub fn new(settings: &Settings, keys: Arc<Keys>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    /// Without keys, tokens are verified by those that the accounts service publishes, and none can be issued.
+    pub fn new(settings: &Settings, keys: Option<Arc<Keys>>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let keys = match (keys, settings.accounts_jwks_url.clone()) {
+            (Some(keys), _) => OwnKeys::Here(keys),
+            (None, url) => {
+                let url = url.context("there are neither keys nor a place where they are published")?;
+                OwnKeys::Published(Arc::new(KeySet::new(url, OWN_ASK_EVERY, Arc::clone(metrics))?))
+            }
+        };
         let outside = settings.outside_issuer();
         if outside.as_ref().is_some_and(|outside| outside.issuer == settings.issuer) {
             bail!("OIDC_ISSUER and ISSUER are the same; set ISSUER to a name of this server's own");
@@ -109,6 +129,30 @@ impl Tokens {
         })
     }
 
+    /// Follows the keys as they change, as long as anybody has them. Needs a runtime.
+    pub fn keep_reading(&self) {
+        match &self.keys {
+            OwnKeys::Here(keys) => keys.keep_reading(),
+            OwnKeys::Published(keys) => keys.keep_reading(),
+        }
+    }
+
+    /// Whether there is any key to verify by.
+    pub fn can_be_verified(&self) -> bool {
+        match &self.keys {
+            OwnKeys::Here(_) => true,
+            OwnKeys::Published(keys) => keys.are_known(),
+        }
+    }
+
+    /// The JSON Web Key Set of what is signed here.
+    pub fn jwks(&self) -> Value {
+        match &self.keys {
+            OwnKeys::Here(keys) => keys.ring().jwks(),
+            OwnKeys::Published(_) => json!({ "keys": [] }),
+        }
+    }
+
     /// A token for this subject, valid from `now`.
     pub fn issue(&self, subject: &Subject, now: DateTime<Utc>) -> anyhow::Result<Issued> {
         let expires_at = now + self.ttl;
@@ -124,7 +168,8 @@ impl Tokens {
             nbf: now.timestamp(),
             exp: expires_at.timestamp(),
         };
-        let ring = self.keys.ring();
+        let OwnKeys::Here(keys) = &self.keys else { bail!("another service issues the tokens") };
+        let ring = keys.ring();
         let key = &ring.signing(now).key;
         let header = Header { typ: Some(TYPE.to_owned()), kid: Some(key.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         Ok(Issued { token: jsonwebtoken::encode(&header, &claims, &key.private_half)?, expires_at })
@@ -147,9 +192,12 @@ impl Tokens {
         if header.typ != TYPE {
             return Err(Refused);
         }
-        let key = self.keys.find(&header.kid).await.ok_or(Refused)?;
-        let claims =
-            jsonwebtoken::decode::<Claims>(token, &key.public_half, &self.validation).map_err(|_| Refused)?.claims;
+        let decode = |key: &DecodingKey| jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+        let decoded = match &self.keys {
+            OwnKeys::Here(keys) => decode(&keys.find(&header.kid).await.ok_or(Refused)?.public_half),
+            OwnKeys::Published(keys) => decode(&keys.find(&header.kid).await.ok_or(Refused)?.public),
+        };
+        let claims = decoded.map_err(|_| Refused)?.claims;
         if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
             return Err(Refused);
         }

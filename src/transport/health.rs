@@ -47,5 +47,5 @@ pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 /// The public keys of our tokens.
 pub async fn jwks(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "public, max-age=60")], Json(app.core.infra.tokens.keys.ring().jwks()))
+    ([(CACHE_CONTROL, "public, max-age=60")], Json(app.core.infra.tokens.jwks()))
 }

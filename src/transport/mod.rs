@@ -38,7 +38,7 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::CorsLayer;
 
-use crate::config::Settings;
+use crate::config::{Services, Settings};
 use crate::domain::Core;
 use crate::graphql::Schemas;
 use crate::graphql::facts::Facts;
@@ -89,7 +89,7 @@ impl App {
         is_private: bool,
         stage: watch::Receiver<Stage>,
     ) -> anyhow::Result<Self> {
-        let (facts, persisted) = (Facts::read()?, Persisted::load(&settings)?);
+        let (facts, persisted) = (Facts::served(settings.services)?, Persisted::load(&settings)?);
         for name in persisted.operations() {
             core.infra.metrics.name(Some(&name));
         }
@@ -121,9 +121,15 @@ pub fn router(app: Arc<App>) -> Router {
         .and(NotForContentType::SSE)
         .and(NotForContentType::const_new("font/"));
     let cross_origin = cross_origin(&app.settings);
-    let shop = pages::SHOP.iter().fold(Router::new(), |pages, path| pages.route(path, get(pages::shop)));
-    shop.route("/", get(pages::front))
-        .route("/graphql", any(graphql::graphql))
+    // The shop needs all of the API.
+    let shop = match app.settings.services {
+        Services::All => {
+            let front = Router::new().route("/", get(pages::front));
+            pages::SHOP.iter().fold(front, |pages, path| pages.route(path, get(pages::shop)))
+        }
+        Services::Only(_) => Router::new(),
+    };
+    shop.route("/graphql", any(graphql::graphql))
         .route("/graphiql", get(pages::graphiql))
         .route("/assets/{*path}", get(pages::asset))
         .route("/landing.css", get(pages::landing_css))

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
 use crate::graphql::error::refusal;
+use crate::graphql::published_sdl;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
 use crate::transport::viewer::asker;
@@ -137,7 +138,7 @@ pub async fn schema(
     if !asker.is_ok_and(|asker| app.shows_schema(asker.viewer())) {
         return not_found().await;
     }
-    file("text/plain; charset=utf-8", "no-cache", crate::graphql::sdl().as_bytes().to_vec())
+    file("text/plain; charset=utf-8", "no-cache", published_sdl(app.settings.services).into_bytes())
 }
 
 pub async fn not_found() -> Response {

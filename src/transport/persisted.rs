@@ -21,7 +21,7 @@ use moka::sync::Cache;
 use redis::Script;
 
 use crate::config::{Settings, TrustedDocuments};
-use crate::graphql::sdl;
+use crate::graphql::sdl_of;
 use crate::infra::redis::Redis;
 use crate::transport::pages::shop_documents;
 use crate::transport::refusal::{Code, Refusal};
@@ -82,7 +82,7 @@ impl Persisted {
             mode: settings.trusted_documents,
             trusted,
             seen: Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).build(),
-            key: format!("documents:{}", hex(sdl())),
+            key: format!("documents:{}", hex(sdl_of(settings.services))),
         })
     }
 

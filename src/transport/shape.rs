@@ -175,6 +175,8 @@ impl Draw<'_> {
             let introspects = introspects || inside.introspects;
             return Ok(Estimate { cost: inside.cost.saturating_add(weight), introspects, ..inside });
         };
+        // The same in another form.
+        let introspects = of == "Query" && name == "_service";
         let own = match &facts.size {
             Some(size) => Some((size, self.items(field, size)?)),
             None => None,
@@ -193,7 +195,7 @@ impl Draw<'_> {
         Ok(Estimate {
             cost: facts.weight.saturating_add(items.saturating_mul(each)),
             values: items.saturating_mul(inside.values).saturating_add(1),
-            introspects: inside.introspects,
+            introspects: introspects || inside.introspects,
         })
     }
 

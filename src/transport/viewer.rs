@@ -31,7 +31,7 @@ pub async fn asker(app: &App, headers: &HeaderMap, address: IpAddr) -> Result<As
         asker.is(credentials(app, given, &asker).await?);
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    asker.user_agent = text("user-agent");
+    asker.user_agent = text("user-agent").filter(|name| !name.is_empty());
     asker.last_event = text("last-event-id");
     Ok(asker)
 }
@@ -53,9 +53,16 @@ pub async fn credentials(app: &App, given: &str, asker: &Asker) -> Result<Viewer
 
 /// By the token alone, and what is known of those that were revoked.
 async fn by_access_token(app: &App, token: &str) -> Result<Viewer, Refusal> {
-    let (subject, expires_at) = match app.core.infra.tokens.verify(token).await.map_err(|_| refused())? {
-        Bearer::Own(subject, expires_at) => (subject, expires_at),
-        Bearer::Outside(identity) => return by_identity(app, &identity).await,
+    let tokens = &app.core.infra.tokens;
+    let (subject, expires_at) = match tokens.verify(token).await {
+        Ok(Bearer::Own(subject, expires_at)) => (subject, expires_at),
+        Ok(Bearer::Outside(identity)) => return by_identity(app, &identity).await,
+        // Nobody is to sign in again for that.
+        Err(_) if !tokens.can_be_verified() => {
+            let message = "access tokens cannot be verified for the moment; try again";
+            return Err(Refusal::new(Code::Unavailable, message));
+        }
+        Err(_) => return Err(refused()),
     };
     let user = SignedIn {
         id: UserId(subject.id),

@@ -46,6 +46,7 @@ mod processes;
 mod protocol;
 mod replicas;
 mod schema;
+mod services;
 mod sessions;
 mod sockets;
 mod stores;

@@ -24,8 +24,7 @@ struct Forger {
 
 impl Forger {
     fn of(server: &TestServer) -> Self {
-        let tokens = &server.core.infra.tokens;
-        let ring = tokens.keys.ring();
+        let (tokens, ring) = (&server.core.infra.tokens, server.keys.ring());
         let pem = &ring.signing(Utc::now()).key.pem;
         let base64: String = pem.expose_secret().lines().filter(|line| !line.starts_with('-')).collect();
         let subject = Subject { id: Uuid::now_v7(), session: Uuid::now_v7(), version: 0, role: "ADMIN".to_owned() };

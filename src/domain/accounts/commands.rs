@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::domain::Core;
 use crate::domain::accounts::model::{
-    self, AccountDraft, ApiKey, ApiKeyDraft, Device, MailPurpose, NewAccount, Role, Session, SignedIn, User,
+    self, AccountDraft, ApiKey, ApiKeyDraft, Device, MailPurpose, NewAccount, Role, Session, SignedIn, Standing, User,
 };
 use crate::domain::accounts::refresh::RefreshToken;
 use crate::domain::accounts::store::{self, NewApiKey, NewSession, NewUser};
@@ -212,7 +212,7 @@ async fn insert(
 /// The account of an outside issuer's user who is seen for the first time: the one with their address, if the issuer and
 /// we both know that it is theirs, or else a new one. None, if somebody has an account with the address without having
 /// shown that it is theirs: whoever that is shall not share it with its owner.
-pub async fn adopt(core: &Core, identity: &Identity) -> Result<Option<User>, Error> {
+pub async fn adopt(core: &Core, identity: &Identity) -> Result<Option<Standing>, Error> {
     let email = identity.email.as_ref().filter(|_| identity.email_verified);
     let email = email.and_then(|email| Some((email.trim().to_owned(), model::email_key(email).ok()?)));
     let (id, email_verified_at) = (UserId::new(), email.as_ref().map(|_| Utc::now()));
@@ -245,7 +245,7 @@ async fn adopt_as(
     connection: &mut AsyncPgConnection,
     identity: &Identity,
     new: &NewUser,
-) -> Result<Option<User>, AdoptError> {
+) -> Result<Option<Standing>, AdoptError> {
     let Identity { issuer, subject, .. } = identity;
     if let Some(known) = store::by_identity(connection, issuer, subject).await? {
         return Ok(Some(known));
@@ -282,7 +282,7 @@ async fn adopt_as(
         Some("identities_pkey") => AdoptError::Overtaken,
         _ => error.into(),
     })?;
-    Ok(Some(user))
+    Ok(Some(Standing::from(&user)))
 }
 
 /// Begins a session for the user with this address and password.

@@ -65,6 +65,22 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
+/// What any service may know of a user: what they may do.
+#[derive(Clone, Copy, Debug, Queryable, Selectable, Serialize, Deserialize)]
+#[diesel(table_name = users)]
+pub struct Standing {
+    pub id: UserId,
+    pub role: Role,
+    /// Access tokens with an older one are refused.
+    pub token_version: i32,
+}
+
+impl From<&User> for Standing {
+    fn from(user: &User) -> Self {
+        Self { id: user.id, role: user.role, token_version: user.token_version }
+    }
+}
+
 /// A user, without the password's hash.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = users)]
@@ -201,6 +217,15 @@ pub struct ApiKey {
     pub created_at: DateTime<Utc>,
     /// To the minute.
     pub last_used_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What any service may know of an API key.
+#[derive(Clone, Debug, Queryable, Selectable, Serialize, Deserialize)]
+#[diesel(table_name = api_keys)]
+pub struct Grant {
+    pub id: ApiKeyId,
+    pub scopes: Vec<Scope>,
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::config::Service;
 use crate::domain::Core;
 use crate::domain::accounts::commands::{adopt, hashed};
-use crate::domain::accounts::model::{ApiKey, Credential, Session, SignedIn, User};
+use crate::domain::accounts::model::{ApiKey, Credential, Grant, Session, SignedIn, Standing, User};
 use crate::domain::accounts::store::{self, Audited};
 use crate::domain::answers::{Reach, Region};
 use crate::domain::changes::{Dependencies, Entity, Place};
@@ -83,7 +84,7 @@ pub async fn by_api_key(core: &Arc<Core>, secret: &str) -> Result<Option<SignedI
             Ok(((key, user), Dependencies { entities, ..Dependencies::default() }))
         }
     });
-    let found: Arc<(ApiKey, User)> = match found.await {
+    let found: Arc<(Grant, Standing)> = match found.await {
         Err(Error::Unauthenticated) => return Ok(None),
         found => found?,
     };
@@ -111,13 +112,15 @@ pub async fn by_identity(core: &Arc<Core>, identity: &Identity) -> Result<Option
             let known = store::by_identity(&mut *core.infra.db.read().await?, issuer, subject).await?;
             let user = match known {
                 Some(user) => user,
+                // Who is new is made known by the service that has the accounts.
+                None if !core.services.include(Service::Accounts) => return Err(Error::Unauthenticated),
                 None => adopt(&core, &identity).await?.ok_or(Error::Unauthenticated)?,
             };
             let dependencies = Dependencies::on_one(Entity::User, user.id.0);
             Ok((user, dependencies))
         }
     });
-    let user: Arc<User> = match found.await {
+    let user: Arc<Standing> = match found.await {
         Err(Error::Unauthenticated) => return Ok(None),
         found => found?,
     };
@@ -179,9 +182,9 @@ pub async fn assure(core: &Arc<Core>, user: &SignedIn) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Unverified`] if not.
-pub async fn assure_verified(core: &Arc<Core>, id: UserId) -> Result<(), Error> {
-    let user = users_by_ids(core, &[id]).await?.remove(&id);
-    if user.is_some_and(|user| user.email_verified_at.is_some()) { Ok(()) } else { Err(Error::Unverified) }
+pub async fn assure_verified(core: &Core, id: UserId) -> Result<(), Error> {
+    let is_verified = store::is_verified(&mut *core.infra.db.read().await?, id).await?;
+    if is_verified { Ok(()) } else { Err(Error::Unverified) }
 }
 
 /// What the audit log is asked for.

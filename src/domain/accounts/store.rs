@@ -9,7 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::accounts::model::{ApiKey, MailPurpose, Role, Scope, Session, User};
+use crate::domain::accounts::model::{ApiKey, Grant, MailPurpose, Role, Scope, Session, Standing, User};
 use crate::domain::accounts::queries::AuditFilter;
 use crate::domain::changes::{Entity, Kind, Place, Version};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
@@ -77,9 +77,13 @@ pub async fn id_by_email_key(connection: &mut AsyncPgConnection, email_key: &str
 }
 
 /// The user that an outside issuer's user is here.
-pub async fn by_identity(connection: &mut AsyncPgConnection, issuer: &str, subject: &str) -> QueryResult<Option<User>> {
+pub async fn by_identity(
+    connection: &mut AsyncPgConnection,
+    issuer: &str,
+    subject: &str,
+) -> QueryResult<Option<Standing>> {
     let user = identities::table.inner_join(users::table).filter(identities::issuer.eq(issuer));
-    user.filter(identities::subject.eq(subject)).select(User::as_select()).first(connection).await.optional()
+    user.filter(identities::subject.eq(subject)).select(Standing::as_select()).first(connection).await.optional()
 }
 
 pub async fn insert_identity(
@@ -260,7 +264,7 @@ pub async fn is_current(
 ) -> QueryResult<bool> {
     let session = sessions::table.inner_join(users::table).filter(sessions::id.eq(session));
     let session = session.filter(sessions::revoked_at.is_null()).filter(users::token_version.eq(token_version));
-    diesel::select(diesel::dsl::exists(session)).get_result(connection).await
+    diesel::select(diesel::dsl::exists(session.select(sessions::id))).get_result(connection).await
 }
 
 /// Whether the API key counts still, and its user is what they were at this token version.
@@ -272,12 +276,12 @@ pub async fn is_current_key(
     let key = api_keys::table.inner_join(users::table).filter(api_keys::id.eq(key));
     let goes_on = api_keys::expires_at.is_null().or(api_keys::expires_at.gt(clock_timestamp().nullable()));
     let key = key.filter(users::token_version.eq(token_version)).filter(goes_on.assume_not_null());
-    diesel::select(diesel::dsl::exists(key)).get_result(connection).await
+    diesel::select(diesel::dsl::exists(key.select(api_keys::id))).get_result(connection).await
 }
 
 /// Whether the user exists, and is what they were at this token version.
 pub async fn is_at(connection: &mut AsyncPgConnection, id: UserId, token_version: i32) -> QueryResult<bool> {
-    let user = users::table.find(id).filter(users::token_version.eq(token_version));
+    let user = users::table.find(id).filter(users::token_version.eq(token_version)).select(users::id);
     diesel::select(diesel::dsl::exists(user)).get_result(connection).await
 }
 
@@ -311,10 +315,16 @@ pub async fn insert_api_key(connection: &mut AsyncPgConnection, key: &NewApiKey)
     key.returning(ApiKey::as_returning()).get_result(connection).await
 }
 
+/// Whether the user has shown that the e-mail address is theirs.
+pub async fn is_verified(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<bool> {
+    let user = users::table.find(id).filter(users::email_verified_at.is_not_null()).select(users::id);
+    diesel::select(diesel::dsl::exists(user)).get_result(connection).await
+}
+
 /// The key with this hash, and whose it is.
-pub async fn api_key(connection: &mut AsyncPgConnection, hash: &[u8]) -> QueryResult<Option<(ApiKey, User)>> {
+pub async fn api_key(connection: &mut AsyncPgConnection, hash: &[u8]) -> QueryResult<Option<(Grant, Standing)>> {
     let key = api_keys::table.inner_join(users::table).filter(api_keys::hash.eq(hash));
-    key.select((ApiKey::as_select(), User::as_select())).first(connection).await.optional()
+    key.select((Grant::as_select(), Standing::as_select())).first(connection).await.optional()
 }
 
 pub async fn api_keys_of(connection: &mut AsyncPgConnection, user: UserId, limit: i64) -> QueryResult<Vec<ApiKey>> {

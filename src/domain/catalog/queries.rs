@@ -10,12 +10,12 @@ use crate::domain::answers::{Reach, Region};
 use crate::domain::catalog::category::Tree;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::list::{Found, List};
-use crate::domain::catalog::model::{Product, ProductKey};
+use crate::domain::catalog::model::{Product, ProductKey, Status};
 use crate::domain::catalog::store;
 use crate::domain::catalog::touch::Interest;
 use crate::domain::changes::{Dependencies, Entity};
 use crate::domain::error::Error;
-use crate::domain::ids::ProductId;
+use crate::domain::ids::{CategoryId, ProductId};
 use crate::domain::page::{Page, Window};
 
 const PAGES: Region = Region { name: "products", reach: Reach::Shared };
@@ -102,6 +102,19 @@ pub async fn products_by_ids(core: &Arc<Core>, ids: &[ProductId]) -> Result<Hash
         Ok(products.into_iter().map(|product| (product.id, product)).collect())
     })
     .await
+}
+
+/// Of these products those that exist, each with where it is in its life: all that another service knows of them. It is
+/// not remembered.
+pub async fn statuses(core: &Arc<Core>, ids: &[ProductId]) -> Result<HashMap<ProductId, Arc<Status>>, Error> {
+    let found = core.read(async |connection| store::statuses(connection, ids).await).await?;
+    Ok(found.into_iter().map(|(id, status)| (id, Arc::new(status))).collect())
+}
+
+/// The same of categories, of which another service knows no more than that.
+pub async fn existing_categories(core: &Arc<Core>, ids: &[CategoryId]) -> Result<HashMap<CategoryId, Arc<()>>, Error> {
+    let found = core.read(async |connection| store::existing_categories(connection, ids).await).await?;
+    Ok(found.into_iter().map(|id| (id, Arc::new(()))).collect())
 }
 
 /// All categories.

@@ -22,7 +22,7 @@ use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::demo::{DemoCategory, DemoProduct};
 use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
-use crate::domain::catalog::model::{NewProduct, Product, ProductKey};
+use crate::domain::catalog::model::{NewProduct, Product, ProductKey, Status};
 use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::page::Window;
 use crate::infra::schema::{categories, products, sql_types::Tsvector};
@@ -76,6 +76,19 @@ fn has_key(key: &ProductKey) -> Condition {
 
 pub async fn by_ids(connection: &mut AsyncPgConnection, ids: &[ProductId]) -> QueryResult<Vec<Product>> {
     products::table.filter(products::id.eq_any(ids)).select(Product::as_select()).load(connection).await
+}
+
+/// Of these products those that exist, each with where it is in its life.
+pub async fn statuses(connection: &mut AsyncPgConnection, ids: &[ProductId]) -> QueryResult<Vec<(ProductId, Status)>> {
+    products::table.filter(products::id.eq_any(ids)).select((products::id, products::status)).load(connection).await
+}
+
+/// Of these categories those that exist.
+pub async fn existing_categories(
+    connection: &mut AsyncPgConnection,
+    ids: &[CategoryId],
+) -> QueryResult<Vec<CategoryId>> {
+    categories::table.filter(categories::id.eq_any(ids)).select(categories::id).load(connection).await
 }
 
 pub async fn insert(

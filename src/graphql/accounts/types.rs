@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::domain::accounts::{self, Credential, queries};
+use crate::domain::error::Error;
+use crate::domain::ids::UserId;
 use crate::graphql::context::OfRequest;
 use crate::graphql::directives::{auth, cost, list_size};
 use crate::graphql::error::Result;
@@ -39,17 +41,37 @@ pub enum Scope {
 }
 
 /// Somebody with an account.
-pub struct User(Arc<accounts::User>);
+pub enum User {
+    Known(Arc<accounts::User>),
+    /// Known to the accounts, which are another service.
+    Elsewhere(UserId),
+}
 
 impl From<Arc<accounts::User>> for User {
     fn from(user: Arc<accounts::User>) -> Self {
-        Self(user)
+        Self::Known(user)
     }
 }
 
 impl From<accounts::User> for User {
     fn from(user: accounts::User) -> Self {
-        Self(Arc::new(user))
+        Self::Known(Arc::new(user))
+    }
+}
+
+impl User {
+    fn key(&self) -> UserId {
+        match self {
+            Self::Known(user) => user.id,
+            Self::Elsewhere(id) => *id,
+        }
+    }
+
+    fn known(&self) -> Result<&accounts::User> {
+        match self {
+            Self::Known(user) => Ok(user),
+            Self::Elsewhere(_) => Err(Error::internal(anyhow::anyhow!("users are another service's")).into()),
+        }
     }
 }
 
@@ -58,42 +80,42 @@ impl From<accounts::User> for User {
 impl User {
     /// Opaque, and unique among all types.
     pub async fn id(&self) -> ID {
-        NodeId::User(self.0.id).encode()
+        NodeId::User(self.key()).encode()
     }
 
     /// The e-mail address, as its owner wrote it.
-    async fn email(&self) -> &str {
-        &self.0.email
+    async fn email(&self) -> Result<&str> {
+        Ok(&self.known()?.email)
     }
 
     /// What to call them.
-    async fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+    async fn name(&self) -> Result<Option<&str>> {
+        Ok(self.known()?.name.as_deref())
     }
 
     /// What they may do.
-    async fn role(&self) -> Role {
-        self.0.role.into()
+    async fn role(&self) -> Result<Role> {
+        Ok(self.known()?.role.into())
     }
 
     /// When the account was opened.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
+    async fn created_at(&self) -> Result<DateTime> {
+        Ok(DateTime(self.known()?.created_at))
     }
 
     /// Whether they showed that the e-mail address is theirs.
-    async fn email_verified(&self) -> bool {
-        self.0.email_verified_at.is_some()
+    async fn email_verified(&self) -> Result<bool> {
+        Ok(self.known()?.email_verified_at.is_some())
     }
 
     /// Where they are signed in, the last used first, 100 at most; null for others than themselves and administrators.
     #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(10), None, None, None), directive = auth::apply(Role::Admin, Some(Scope::AccountsRead), Some(true)))]
     async fn sessions(&self, ctx: &Context<'_>) -> Result<Option<Vec<Session>>> {
         let request = ctx.request();
-        if !request.may_see("User", "sessions", Some(self.0.id)) {
+        if !request.may_see("User", "sessions", Some(self.key())) {
             return Ok(None);
         }
-        let sessions = queries::sessions(&request.core, self.0.id).await?;
+        let sessions = queries::sessions(&request.core, self.key()).await?;
         request.count_items(sessions.len())?;
         Ok(Some(sessions.into_iter().map(Session).collect()))
     }
@@ -102,10 +124,10 @@ impl User {
     #[graphql(directive = cost::apply("10".to_owned()), directive = list_size::apply(Some(10), None, None, None), directive = auth::apply(Role::Admin, Some(Scope::AccountsRead), Some(true)))]
     async fn api_keys(&self, ctx: &Context<'_>) -> Result<Option<Vec<ApiKey>>> {
         let request = ctx.request();
-        if !request.may_see("User", "apiKeys", Some(self.0.id)) {
+        if !request.may_see("User", "apiKeys", Some(self.key())) {
             return Ok(None);
         }
-        let keys = queries::api_keys(&request.core, self.0.id).await?;
+        let keys = queries::api_keys(&request.core, self.key()).await?;
         request.count_items(keys.len())?;
         Ok(Some(keys.into_iter().map(ApiKey).collect()))
     }

@@ -9,4 +9,4 @@ mod types;
 pub use mutations::{CatalogMutations, VersionConflictError};
 pub use queries::CatalogQueries;
 pub use subscriptions::CatalogSubscriptions;
-pub use types::{Category, Product};
+pub use types::{Category, Product, is_visible};

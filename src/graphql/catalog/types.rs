@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 
+use crate::config::Service;
 use crate::domain::accounts::Right;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::model::StockState as DomainStockState;
@@ -57,10 +58,14 @@ impl From<catalog::Product> for Product {
 }
 
 impl Product {
-    /// Drafts and archived products are for the staff.
     pub fn is_visible_in(&self, request: &RequestContext) -> bool {
-        self.status == catalog::Status::Active || request.may(Right::STAFF)
+        is_visible(self.status, request)
     }
+}
+
+/// Drafts and archived products are for the staff.
+pub fn is_visible(status: catalog::Status, request: &RequestContext) -> bool {
+    status == catalog::Status::Active || request.may(Right::STAFF)
 }
 
 /// Something to sell.
@@ -167,10 +172,12 @@ impl Product {
     async fn created_by(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         let request = ctx.request();
         match self.created_by {
-            Some(id) if request.may_see("Product", "createdBy", None) => {
+            Some(_) if !request.may_see("Product", "createdBy", None) => Ok(None),
+            Some(id) if request.core.services.include(Service::Accounts) => {
                 Ok(request.users.load(id).await?.map(User::from))
             }
-            _ => Ok(None),
+            Some(id) => Ok(Some(User::Elsewhere(id))),
+            None => Ok(None),
         }
     }
 }

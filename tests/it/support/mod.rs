@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stockroom::config::Settings;
+use stockroom::config::{Service, Settings};
 use stockroom::domain::Core;
 use stockroom::domain::accounts::{self, AccountDraft, Device, Revocations, Role};
 use stockroom::domain::transaction::Mandate;
@@ -35,7 +35,7 @@ use servers::{TestDatabase, servers};
 pub struct TestServer {
     pub address: SocketAddr,
     pub core: Arc<Core>,
-    keys: Arc<Keys>,
+    pub keys: Arc<Keys>,
     /// The server ends with it.
     _stage: watch::Sender<Stage>,
     /// Where it writes mails; the folder comes with the first of them.
@@ -94,13 +94,14 @@ impl TestServer {
         let settings = Settings::from_flags(&flags).unwrap();
         let outbox = std::env::temp_dir().join(format!("stockroom-test-{}-{prefix}-outbox", std::process::id()));
         let db = Database::new(&settings, &url, &url).unwrap();
-        let infra = Infra::new(&settings, db, Arc::clone(&keys), Some(outbox.clone()));
+        let signing = settings.services.include(Service::Accounts).then(|| Arc::clone(&keys));
+        let infra = Infra::new(&settings, db, signing, Some(outbox.clone()));
         let core = Core::new(&settings, infra.unwrap());
         // A machine with much to do may be too slow at first.
         eventually("revocations are read", async || Revocations::follow(&core).await.is_ok()).await;
         let (stage, stages) = watch::channel(Stage::Serving);
         let connections = settings.max_connections;
-        let schemas = Schemas::new(|| build(graphql::builder().data(ServiceInfo::new(&settings))));
+        let schemas = Schemas::new(|| build(graphql::builder(settings.services).data(ServiceInfo::new(&settings))));
         let app = App::new(Arc::clone(&core), schemas, settings, true, stages.clone()).unwrap();
         let listener = transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -17,6 +17,7 @@ use super::{Client, UNLIMITED};
 pub fn stockroom(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stockroom"));
     for variable in [
+        "ACCOUNTS_JWKS_URL",
         "DATABASE_URL",
         "DATABASE_DIRECT_URL",
         "DATABASE_REPLICA_URLS",
@@ -29,6 +30,7 @@ pub fn stockroom(arguments: &[&str]) -> Command {
         "MAIL_FROM",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "PUBLIC_URL",
+        "SERVICES",
         "SMTP_URL",
         "TLS_CA_FILE",
     ] {

@@ -8,9 +8,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
-use stockroom::config::Settings;
-use stockroom::infra::migrations;
+use stockroom::config::{Service, Settings};
 use stockroom::infra::postgres::{Durability, PrivatePostgres};
+use stockroom::infra::{grants, migrations};
 
 use super::certificates::Authority;
 
@@ -42,9 +42,30 @@ fn start() -> Servers {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         servers.maintain(&format!("CREATE DATABASE {TEMPLATE}")).await;
-        migrations::run(&settings, &template.into()).await.expect("the migrations run");
+        migrations::run(&settings, &template.clone().into()).await.expect("the migrations run");
+        for service in [Service::Accounts, Service::Catalog] {
+            let role = role(service);
+            servers.maintain(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).await;
+            grants::give(&settings, &template.clone().into(), service, role).await.expect("a grant");
+        }
     });
     servers
+}
+
+/// The role of a service, in all databases.
+fn role(service: Service) -> &'static str {
+    match service {
+        Service::Accounts => "of_accounts",
+        Service::Catalog => "of_catalog",
+    }
+}
+
+/// The same database for the role of a service.
+pub fn as_role(url: &str, service: Service) -> String {
+    let (mut url, role) = (url::Url::parse(url).unwrap(), role(service));
+    url.set_username(role).unwrap();
+    url.set_password(Some(role)).unwrap();
+    url.into()
 }
 
 impl Servers {
@@ -125,6 +146,14 @@ impl TestDatabase {
     /// A connection that no pool knows.
     pub async fn connect(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Another one for the role of a service.
+    pub async fn connect_as(&self, service: Service) -> tokio_postgres::Client {
+        let url = as_role(&self.url, service);
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }

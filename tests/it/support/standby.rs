@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use secrecy::{ExposeSecret, SecretString};
 use stockroom::config::Settings;
+use stockroom::infra::db::SEARCH_PATH;
 use stockroom::infra::migrations;
 use stockroom::infra::postgres::{Durability, PrivatePostgres};
 
@@ -132,5 +133,6 @@ impl Drop for Standby {
 async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
+    client.batch_execute(&format!("SET search_path = {SEARCH_PATH}")).await.unwrap();
     client
 }
