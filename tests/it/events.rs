@@ -39,7 +39,7 @@ impl Stream {
         };
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
         Self { bytes: response.bytes_stream().boxed(), text: String::new(), last_id: last_id.map(str::to_owned) }
     }
 
@@ -287,12 +287,8 @@ async fn a_cursor_outside_the_window_is_told_and_one_inside_is_not_missed() {
         cursors.push(stream.event().await["cursor"].clone());
     }
     // All but the last two were made long ago.
-    {
-        use diesel_async::SimpleAsyncConnection;
-        let mut connection = server.core.infra.db.write().await.unwrap();
-        let aged = "UPDATE changes SET at = at - interval '1 day' WHERE v <= (SELECT max(v) - 2 FROM changes)";
-        connection.batch_execute(aged).await.unwrap();
-    }
+    let aged = "UPDATE changes SET at = at - interval '1 day' WHERE v <= (SELECT max(v) - 2 FROM changes)";
+    server.database.connect().await.batch_execute(aged).await.unwrap();
     assert!(prune_old(&server.core, Duration::from_hours(1)).await.unwrap() >= 4);
     let expired = async |after: &Value| {
         let mut stream = Stream::open(&staff, &json!({ "after": after }), None).await;

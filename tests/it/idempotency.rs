@@ -75,7 +75,8 @@ async fn what_is_sent_again_under_its_key_is_done_once_and_answered_alike() {
     let document = CREATE_BY_DIRECTIVE.replace("($name: String!, $key: String!)", "");
     let document = document.replace("$name", "\"Kitchens\"").replace("$key", &format!("\"{key}\""));
     socket.ask("1", &document).await;
-    assert_eq!(socket.message().await.unwrap()["payload"]["data"], first);
+    let message = socket.message().await.unwrap();
+    assert_eq!(message["payload"]["data"], first, "{message}");
     assert_eq!(count(&server.database, "categories").await, 2);
     // Without one it is tried again each time; with another too.
     let taken = json!({ "category": null, "errors": [{ "code": "TAKEN" }] });

@@ -1,4 +1,7 @@
-//! Accounts and catalogue as services of their own: what each knows, and what its role in the database may see.
+//! Accounts and catalogue as services of their own: what each knows, what its role in the database may see, and what both
+//! are behind a gateway. `SHAPE=services` runs the tests of the whole in this shape.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stockroom::config::{Service, Services};
@@ -6,9 +9,9 @@ use stockroom::domain::accounts::Role;
 use stockroom::graphql;
 use stockroom::graphql::facts::{Facts, TypeFacts};
 
-use crate::support::process::{complained, run, said};
-use crate::support::servers::TestDatabase;
-use crate::support::{Client, TestServer};
+use crate::support::process::{Server, complained, run, run_with_input, said, signing_key};
+use crate::support::servers::{TestDatabase, as_role, free_port, servers};
+use crate::support::{Client, GRAPHQL, PASSWORD, TestServer, eventually, gateway, programs};
 
 const ENTITIES: &str = "query($of: [_Any!]!) { _entities(representations: $of) {
     __typename ... on User { id name sessions { id } } } }";
@@ -43,6 +46,13 @@ async fn is_unknown(client: &Client, field: &str, document: &str) {
     let text = client.refusal_text(&asks(document)).await;
     let told = text.contains(&format!("Unknown field \\\"{field}\\\"")) || text.contains("Unknown type");
     assert!(told && text.contains("GRAPHQL_VALIDATION_FAILED") && !text.contains("\"data\""), "{document}: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_services_compose_to_the_whole_api() {
+    let [accounts, catalog] = gateway::subgraphs();
+    let whole = format!("{}/schema.graphql", env!("CARGO_MANIFEST_DIR"));
+    programs::every_check_holds("clients", &["composition.mjs"], &[&whole, &accounts, &catalog]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,4 +277,155 @@ fn a_service_alone_needs_a_database_and_the_catalogue_keys_of_others_and_none_of
         assert_eq!(refused.status.code(), Some(2), "{}", complained(&refused));
         assert!(complained(&refused).contains(advice), "{}", complained(&refused));
     }
+}
+
+/// Both services as processes, each with its role, behind the gateway.
+struct Shop {
+    accounts: Server,
+    catalog: Server,
+    client: Client,
+    database: TestDatabase,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (database, key) = (TestDatabase::create().await, signing_key());
+        let accounts = Self::accounts(free_port(), &database, &key);
+        let catalog = Self::catalog(&database, accounts.port);
+        let at = |server: &Server| ([127, 0, 0, 1], server.port).into();
+        let url = gateway::url(at(&accounts), at(&catalog));
+        let client = Client { url, ..accounts.client() };
+        Self { accounts, catalog, client, database }
+    }
+
+    fn accounts(port: u16, database: &TestDatabase, key: &str) -> Server {
+        let (url, redis) = (as_role(&database.url, Service::Accounts), servers().redis_url());
+        let flags = ["--services", "accounts", "--database-url", &url, "--jwt-private-key-file", key];
+        Server::start_on(port, &[&flags[..], &["--redis-url", &redis, "--redis-prefix", &database.name]].concat())
+    }
+
+    fn catalog(database: &TestDatabase, accounts: u16) -> Server {
+        let (url, redis) = (as_role(&database.url, Service::Catalog), servers().redis_url());
+        let jwks = format!("http://127.0.0.1:{accounts}/.well-known/jwks.json");
+        let flags = ["--services", "catalog", "--database-url", &url, "--accounts-jwks-url", &jwks];
+        Server::start(&[&flags[..], &["--redis-url", &redis, "--redis-prefix", &database.name]].concat())
+    }
+
+    async fn staff(&self) -> Client {
+        let (email, url) = ("staff@stockroom.test", &self.database.url);
+        let create =
+            ["user", "create", email, "--name", "Sam", "--role", "STAFF", "--password-stdin", "--database-url", url];
+        let made = run_with_input(&create, PASSWORD);
+        assert!(made.status.success(), "{}", complained(&made));
+        self.client.with_token(&self.client.logs_in(email, PASSWORD).await.unwrap().access)
+    }
+}
+
+const BOTH: &str = "{ products { nodes { name createdBy { name } } } me { name } }";
+
+/// What is answered, how many requests the gateway sent for it, and how long it took.
+async fn timed(client: &Client) -> (Value, u32, Duration) {
+    let asked = Instant::now();
+    let response = client.post(BOTH, &json!({})).await;
+    let requests = response.headers()["x-requests-to-services"].to_str().unwrap().parse().unwrap();
+    let body = response.json().await.unwrap();
+    (body, requests, asked.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody_storms() {
+    let mut shop = Shop::open().await;
+    let staff = shop.staff().await;
+    staff.create_product(json!({ "name": "Lamp" })).await;
+    let (whole, requests, _) = timed(&staff).await;
+    let lamp = |by: Value| json!([{ "name": "Lamp", "createdBy": { "name": by } }]);
+    assert_eq!(whole["data"], json!({ "products": { "nodes": lamp(json!("Sam")) }, "me": { "name": "Sam" } }));
+    // Of each service its part, and of the accounts who made the products.
+    assert_eq!(requests, 3);
+
+    let failed = |body: &Value| -> Vec<Value> {
+        let errors = body["errors"].as_array().cloned().unwrap_or_default();
+        errors.into_iter().map(|error| error["path"].clone()).collect()
+    };
+    let without_accounts = async |what: &str| {
+        let (body, requests, took) = timed(&staff).await;
+        let expected = json!({ "products": { "nodes": lamp(Value::Null) }, "me": null });
+        assert_eq!(body["data"], expected, "{what}: {body}");
+        let paths = failed(&body);
+        assert!(paths.contains(&json!(["me"])), "{what}: {body}");
+        assert!(paths.contains(&json!(["products", "nodes", 0, "createdBy", "name"])), "{what}: {body}");
+        assert!(body["errors"].as_array().unwrap().iter().all(|error| error["extensions"]["code"] == "UNAVAILABLE"));
+        assert!(!body.to_string().contains("_entities") && !body.to_string().contains("127.0.0.1"), "{what}: {body}");
+        assert_eq!(requests, 3, "{what}: nothing is tried again");
+        assert!(took < Duration::from_secs(2), "{what}: {took:?}");
+    };
+    shop.accounts.signal("STOP");
+    without_accounts("frozen").await;
+    shop.accounts.signal("CONT");
+    eventually("it answers again", async || timed(&staff).await.0.get("errors").is_none()).await;
+
+    // The catalogue goes on to verify tokens by the keys that it knows.
+    shop.accounts.child.kill().unwrap();
+    shop.accounts.child.wait().unwrap();
+    without_accounts("killed").await;
+    assert!(product(&staff, "CHAIR", "ACTIVE").await["id"].is_string());
+    // One that knows none does not take that for the tokens' fault.
+    let other = Shop::catalog(&shop.database, shop.accounts.port);
+    let (status, code) = staff.at(&other).refusal(&asks("{ products { nodes { name } } }")).await;
+    assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
+
+    let accounts = shop.accounts.port;
+    shop.accounts = Shop::accounts(accounts, &shop.database, &signing_key());
+    eventually("tokens of a key that is no more are refused", async || {
+        staff.at(&other).refusal(&asks("{ products { nodes { name } } }")).await == (401, "UNAUTHENTICATED".to_owned())
+    })
+    .await;
+
+    shop.catalog.signal("STOP");
+    let (body, requests, took) = timed(&shop.client).await;
+    assert_eq!((&body["data"], failed(&body)), (&json!({ "products": null, "me": null }), vec![json!(["products"])]));
+    assert_eq!(requests, 2);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    shop.catalog.signal("CONT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_service_revokes_the_other_refuses_at_once() {
+    let shop = Shop::open().await;
+    let staff = shop.staff().await;
+    let product = staff.create_product(json!({ "name": "Lamp" })).await;
+    let input = json!({ "name": "import", "scopes": ["CATALOG_WRITE", "CATALOG_READ"] });
+    let create = "mutation($input: ApiKeyInput!) { createApiKey(input: $input) { secret apiKey { id } } }";
+    let made = staff.data(create, json!({ "input": input })).await["createApiKey"].take();
+    let machine = shop.client.with_token(made["secret"].as_str().unwrap());
+    let adjust = "mutation($id: ID!) { adjustStock(by: { id: $id }, delta: 1) { product { stock { available } } } }";
+    let by = json!({ "id": product["id"] });
+    let adjusted = machine.data(adjust, by.clone()).await;
+    assert_eq!(adjusted["adjustStock"]["product"]["stock"]["available"], 2);
+
+    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { revoked } }";
+    staff.data(revoke, json!({ "id": made["apiKey"]["id"] })).await;
+    staff.data("mutation { logout { revoked } }", json!({})).await;
+    for client in [&machine, &staff] {
+        let refused = client.at(&shop.catalog).refusal(&json!({ "query": adjust, "variables": by })).await;
+        assert_eq!(refused.1, "UNAUTHENTICATED");
+    }
+    let left = shop.client.data("query($id: ID!) { product(by: { id: $id }) { stock { available } } }", by).await;
+    assert_eq!(left["product"]["stock"]["available"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_of_both_services_under_one_key_happens_once_in_each() {
+    let shop = Shop::open().await;
+    let staff = shop.staff().await;
+    let both = "mutation { createApiKey(input: { name: \"import\", scopes: [CATALOG_READ] }) { secret }
+        createCategory(input: { name: \"Lamps\" }) { category { id } errors { ... on UserError { code } } } }";
+    let send = async || -> Value {
+        let request = staff.http.post(&staff.url).bearer_auth(staff.token.as_ref().unwrap()).header("accept", GRAPHQL);
+        let request = request.header("idempotency-key", "one-key-of-a-client").json(&asks(both));
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let first = send().await;
+    assert!(first["data"]["createCategory"]["category"]["id"].is_string(), "{first}");
+    assert_eq!(send().await, first);
 }

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod gateway;
 pub mod pooler;
 pub mod process;
 pub mod programs;
@@ -29,7 +30,7 @@ use stockroom::transport::{self, App, Stage};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use servers::{TestDatabase, servers};
+use servers::{TestDatabase, as_role, servers};
 
 /// A server in this process, on its own database and its own prefix in Redis.
 pub struct TestServer {
@@ -41,6 +42,10 @@ pub struct TestServer {
     /// Where it writes mails; the folder comes with the first of them.
     pub outbox: PathBuf,
     http: reqwest::Client,
+    /// Where its API is.
+    url: String,
+    /// Where it is two services: the other one.
+    _catalog: Option<Box<Self>>,
     // Dropped last, after the pools.
     pub database: Arc<TestDatabase>,
 }
@@ -88,6 +93,42 @@ impl TestServer {
         flags: &[&str],
         build: fn(SchemaBuilder) -> SchemaBuilder,
     ) -> Self {
+        if !gateway::is_everywhere() || flags.contains(&"--services") {
+            return Self::alone(database, url, keys, flags, build).await;
+        }
+        let accounts = Self::service(Service::Accounts, &database, url, &keys, flags, build).await;
+        let jwks = format!("http://{}/.well-known/jwks.json", accounts.address);
+        let flags = [flags, &["--accounts-jwks-url", &jwks]].concat();
+        let catalog = Self::service(Service::Catalog, &database, url, &keys, &flags, build).await;
+        let url = gateway::url(accounts.address, catalog.address);
+        // Sockets go to the one that has subscriptions.
+        Self { url, address: catalog.address, _catalog: Some(Box::new(catalog)), ..accounts }
+    }
+
+    /// One of two services, with its role in the database.
+    async fn service(
+        service: Service,
+        database: &Arc<TestDatabase>,
+        url: &str,
+        keys: &Arc<Keys>,
+        flags: &[&str],
+        build: fn(SchemaBuilder) -> SchemaBuilder,
+    ) -> Self {
+        let name = match service {
+            Service::Accounts => "accounts",
+            Service::Catalog => "catalog",
+        };
+        let (url, flags) = (as_role(url, service), [flags, &["--services", name]].concat());
+        Box::pin(Self::alone(Arc::clone(database), &url, Arc::clone(keys), &flags, build)).await
+    }
+
+    async fn alone(
+        database: Arc<TestDatabase>,
+        url: &str,
+        keys: Arc<Keys>,
+        flags: &[&str],
+        build: fn(SchemaBuilder) -> SchemaBuilder,
+    ) -> Self {
         let prefix = database.name.clone();
         let url: SecretString = url.to_owned().into();
         let flags = [&["--redis-prefix", &prefix, "--password-hashes", "2"], UNLIMITED, flags].concat();
@@ -108,12 +149,13 @@ impl TestServer {
         let app = Arc::new(app);
         let router = transport::router(Arc::clone(&app));
         tokio::spawn(transport::serve(router, Some(app), listener, connections, stages, Duration::ZERO));
-        Self { address, core, keys, _stage: stage, outbox, http: reqwest::Client::new(), database }
+        let (http, url) = (reqwest::Client::new(), format!("http://{address}/graphql"));
+        Self { address, core, keys, _stage: stage, outbox, http, url, _catalog: None, database }
     }
 
     /// A client without a token.
     pub fn anonymous(&self) -> Client {
-        Client { http: self.http.clone(), url: format!("http://{}/graphql", self.address), token: None }
+        Client { http: self.http.clone(), url: self.url.clone(), token: None }
     }
 
     /// A client with an account of this role.
@@ -209,6 +251,11 @@ impl Client {
     /// The same client with this token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same client before another server.
+    pub fn at(&self, server: &process::Server) -> Self {
+        Self { url: server.client().url, ..self.clone() }
     }
 
     /// Signs in, or the error's code.

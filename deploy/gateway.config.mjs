@@ -1,0 +1,64 @@
+// Hive Gateway before the two services: `hive-gateway supergraph -c gateway.config.mjs`. What it serves is composed of what
+// `stockroom schema --services accounts` and `stockroom schema --services catalog` print.
+
+// What the services must know of a client's request. A balancer before the gateway writes X-Forwarded-For; the services
+// believe it if the gateway is in their TRUSTED_PROXIES.
+const PASSED_ON = ['authorization', 'idempotency-key', 'last-event-id', 'x-consistency-token', 'x-forwarded-for'];
+
+// What the gateway says of a service that cannot be reached, or not in time.
+const UNAVAILABLE = ['GATEWAY_TIMEOUT', 'SUBREQUEST_HTTP_ERROR'];
+
+// What a service refuses as a whole has its status through the gateway, too.
+const STATUSES = { UNAUTHENTICATED: 401, RATE_LIMITED: 429 };
+
+// Mutations that were sent to services, by the client's request that they are part of.
+const sent = new WeakMap();
+
+export const gatewayConfig = {
+  supergraph: 'supergraph.graphql',
+  propagateHeaders: {
+    fromClientToSubgraphs: ({ request }) => {
+      const given = PASSED_ON.map((name) => [name, request.headers.get(name)]);
+      const agent = request.headers.get('user-agent') ?? '';
+      return { 'user-agent': agent, ...Object.fromEntries(given.filter(([, value]) => value !== null)) };
+    },
+  },
+  // A service that does not answer costs its part of the data, and no more time than this. Nothing is tried again: a
+  // service that is down is not helped by more requests, and the client knows whether it wants what it asked for.
+  upstreamTimeout: ({ executionRequest }) => (executionRequest?.operationType === 'subscription' ? undefined : 1_500),
+  // Subscriptions are server-sent events; GET is for queries alone.
+  transportEntries: { '*.http': { options: { subscriptions: { options: { method: 'POST' } } } } },
+  // The services say what clients may be told.
+  maskedErrors: false,
+  graphiql: false,
+  landingPage: false,
+  plugins: () => [
+    {
+      // Each mutation of a request is sent by itself: it gets a key of its own out of the request's, the same each time.
+      onFetch({ context, executionRequest, options, setOptions }) {
+        const key = context.request?.headers.get('idempotency-key');
+        if (!key || executionRequest?.operationType !== 'mutation') return;
+        const number = sent.get(context.request) ?? 0;
+        sent.set(context.request, number + 1);
+        if (number === 0) return;
+        const own = `${key.replaceAll('"', '')}.${number}`;
+        setOptions({ ...options, headers: { ...options.headers, 'idempotency-key': own } });
+      },
+      onSubgraphExecute: () => ({ result }) => {
+        for (const error of result.errors ?? []) {
+          const status = STATUSES[error.extensions?.code];
+          if (status && !result.data) error.extensions.http = { status };
+        }
+      },
+      // Where a service is, and what it was asked, which may hold a password, has no business in an error.
+      onResultProcess({ result }) {
+        for (const error of result.errors ?? []) {
+          if (!UNAVAILABLE.includes(error.extensions?.code)) continue;
+          delete error.extensions.request;
+          error.extensions.code = 'UNAVAILABLE';
+          error.message = 'a part of the API does not answer; try again';
+        }
+      },
+    },
+  ],
+};
