@@ -43,7 +43,8 @@ if (options.list) {
   process.exit(0);
 }
 const binary = resolve(positionals[0] ?? 'target/release/stockroom');
-const names = options.only?.split(',') ?? [...SCENARIOS, RANDOM].map(({ name }) => name);
+const names = options.only?.split(',') ?? SCENARIOS.map(({ name }) => name);
+if (options.minutes && !names.includes(RANDOM.name)) names.push(RANDOM.name);
 const unknown = names.find((name) => ![...SCENARIOS, RANDOM].some((scenario) => scenario.name === name));
 if (!existsSync(binary) || unknown) {
   console.error('usage: faults.mjs path/to/stockroom [--only=name,...] [--list] [--seed=N] [--minutes=N]');
@@ -202,7 +203,7 @@ async function random(minutes) {
 
 try {
   for (const scenario of SCENARIOS) if (names.includes(scenario.name)) await one(scenario);
-  if (names.includes(RANDOM.name)) await random(Number(options.minutes ?? 0.4));
+  if (names.includes(RANDOM.name)) await random(Number(options.minutes ?? 1));
   if (largest > MEMORY) checker.tells(`an instance took ${Math.round(largest)} MiB, more than ${MEMORY}`);
 } catch (error) {
   checker.tells(error.stack);

@@ -97,7 +97,9 @@ export class Postgres extends Store {
     const careless = ['fsync=off', 'full_page_writes=off'];
     const small = ['max_connections=150', 'shared_buffers=64MB'];
     const here = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'timezone=UTC'];
-    const settings = [...careless, ...small, ...here].flatMap((setting) => ['-c', setting]);
+    // For our own questions; the instances see to it themselves.
+    const found = ['search_path=public,accounts,catalog,shared'];
+    const settings = [...careless, ...small, ...here, ...found].flatMap((setting) => ['-c', setting]);
     const command = [join(this.programs, 'postgres'), '-D', this.cluster, '-p', `${this.port}`, ...settings];
     this.spawn(command, { cwd: '/', ...this.account });
     const asked = ['-q', '-h', '127.0.0.1', '-p', `${this.port}`, '-t', '1'];
