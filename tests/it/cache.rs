@@ -431,8 +431,8 @@ async fn a_flood_of_searches_that_nobody_repeats_leaves_in_memory_what_many_ask_
     seed_products(&server.core, 0..300, None).await.unwrap();
     let query = "query($search: String, $offset: Int) { products(first: 20, search: $search, offset: $offset) {
         totalCount nodes { sku slug name description price { amount } category { name path } } } }";
-    let (client, kept) = (server.anonymous(), server.core.infra.metrics.responses.get_or_create(&[("from", "kept")]));
-    let kept = kept.clone();
+    let client = server.anonymous();
+    let kept = server.core.infra.metrics.responses.get_or_create_owned(&[("from", "kept")]);
     let honest = async |page: usize| client.data(query, json!({ "offset": page * 10 })).await;
     for page in (0..10).cycle().take(50) {
         honest(page).await;
