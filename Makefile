@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench fuzz faults soak schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench scale steps fuzz faults soak schema web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -68,6 +68,14 @@ replicas:
 bench: setup-bench build
 	$(CARGO) build --release --example limits
 	node benches/load/bench.mjs $(abspath $(BINARY)) $(abspath $(TARGET)/release/examples/limits) $(ARGS)
+
+## How the cost of a request grows from ten thousand products to a million
+scale: setup-bench build
+	node benches/load/scale.mjs $(abspath $(BINARY)) $(ARGS)
+
+## What each step of a request costs, without HTTP and without a database
+steps:
+	$(CARGO) bench --bench steps
 
 FUZZ_SECONDS ?= 300
 FUZZED = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
