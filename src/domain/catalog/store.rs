@@ -135,13 +135,13 @@ pub async fn page(
     window: &Window<Cursor>,
     tree: &Tree,
 ) -> QueryResult<Vec<Found>> {
-    let search = list.search.as_deref();
+    let (search, within) = (list.search.as_deref(), only_category(&list.filter, tree));
     let mut query = products::table.filter(belongs(list, tree)).into_boxed();
     if let Some(after) = &window.after {
-        query = query.filter(beyond(&list.sort, &after.0, Side::After, search));
+        query = query.filter(beyond(&list.sort, &after.0, Side::After, search, within));
     }
     if let Some(before) = &window.before {
-        query = query.filter(beyond(&list.sort, &before.0, Side::Before, search));
+        query = query.filter(beyond(&list.sort, &before.0, Side::Before, search, within));
     }
     for &(column, direction) in &list.sort {
         // Backwards everything turns round, NULL too.
@@ -368,6 +368,18 @@ fn text_passes(field: TextField, test: &TextTest) -> Condition {
     }
 }
 
+/// The one category that all products that pass are in, if a part of the filter says so.
+fn only_category(filter: &Filter, tree: &Tree) -> Option<CategoryId> {
+    match filter {
+        Filter::All(filters) => filters.iter().find_map(|filter| only_category(filter, tree)),
+        Filter::Is(Test::Category(roots)) => match tree.subtrees(roots).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Which side of a cursor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -376,29 +388,41 @@ enum Side {
 }
 
 /// `(a, b, id) > (1, 2, 3)`, which an index on these columns begins with, however far in the list that is. It says what
-/// the longer form says where all columns go the same way and none may be NULL.
+/// the longer form says where all columns go the same way and none may be NULL. Within one category that comes first:
+/// PostgreSQL reckons how many rows are beyond by the first column, and of one currency none would seem to be.
 #[derive(Debug)]
 struct RowComparison {
+    within: Option<CategoryId>,
     columns: Vec<(SortColumn, SortValue)>,
     greater: bool,
 }
 
 impl RowComparison {
-    fn new(sort: &[(SortColumn, Direction)], values: &[SortValue], side: Side) -> Option<Self> {
+    fn new(
+        sort: &[(SortColumn, Direction)],
+        values: &[SortValue],
+        side: Side,
+        within: Option<CategoryId>,
+    ) -> Option<Self> {
         let (_, direction) = *sort.first()?;
         let is_plain = |&(column, way): &(SortColumn, Direction)| {
             way == direction && !matches!(column, SortColumn::Rating | SortColumn::Distance)
         };
         let greater = (direction == Direction::Ascending) == (side == Side::After);
         let columns = sort.iter().zip(values).map(|(&(column, _), value)| (column, value.clone())).collect();
-        sort.iter().all(is_plain).then_some(Self { columns, greater })
+        sort.iter().all(is_plain).then_some(Self { within, columns, greater })
     }
 }
 
 impl QueryFragment<Pg> for RowComparison {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("(");
+        if self.within.is_some() {
+            products::category_id.walk_ast(out.reborrow())?;
+            out.push_sql(", ");
+        }
         for (place, (column, _)) in self.columns.iter().enumerate() {
-            out.push_sql(if place == 0 { "(" } else { ", " });
+            out.push_sql(if place == 0 { "" } else { ", " });
             match column {
                 SortColumn::NameKey => products::name_key.walk_ast(out.reborrow())?,
                 SortColumn::Currency => products::price_currency.walk_ast(out.reborrow())?,
@@ -410,9 +434,13 @@ impl QueryFragment<Pg> for RowComparison {
                 SortColumn::Rating | SortColumn::Distance => {}
             }
         }
-        out.push_sql(if self.greater { ") > " } else { ") < " });
+        out.push_sql(if self.greater { ") > (" } else { ") < (" });
+        if let Some(category) = &self.within {
+            out.push_bind_param::<diesel::sql_types::Uuid, _>(category)?;
+            out.push_sql(", ");
+        }
         for (place, (column, value)) in self.columns.iter().enumerate() {
-            out.push_sql(if place == 0 { "(" } else { ", " });
+            out.push_sql(if place == 0 { "" } else { ", " });
             match value {
                 SortValue::Text(text) => out.push_bind_param::<Text, _>(text)?,
                 // The column is of 32 bits, and so is what a checked cursor has.
@@ -450,8 +478,14 @@ impl diesel::AppearsOnTable<products::table> for RowComparison {}
 impl diesel::SelectableExpression<products::table> for RowComparison {}
 
 /// The product lies beyond the cursor: by the first sort column whose values differ.
-fn beyond(sort: &[(SortColumn, Direction)], values: &[SortValue], side: Side, search: Option<&str>) -> Condition {
-    if let Some(rows) = RowComparison::new(sort, values, side) {
+fn beyond(
+    sort: &[(SortColumn, Direction)],
+    values: &[SortValue],
+    side: Side,
+    search: Option<&str>,
+    within: Option<CategoryId>,
+) -> Condition {
+    if let Some(rows) = RowComparison::new(sort, values, side, within) {
         return Box::new(rows);
     }
     let mut columns = sort.iter().zip(values).rev();
