@@ -387,7 +387,7 @@ pub struct Connector {
     session: Vec<(&'static str, String)>,
     /// Whether it stays theirs.
     is_kept: Arc<AtomicBool>,
-    /// Longest wait for the answer to a statement.
+    /// Longest wait for the answer to a statement, in a pool.
     patience: Duration,
     statements: Option<Arc<AtomicU64>>,
 }
@@ -458,17 +458,21 @@ impl Connector {
     /// A connection, set up.
     pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
         let (client, io) = self.open().await?;
+        let Some(statements) = self.statements.clone() else {
+            // It is its user's alone, who says how long to wait: a migration takes as long as it takes.
+            let mut connection = AsyncPgConnection::try_from_client_and_connection(client, io).await?;
+            connection.batch_execute(&self.setup()).await?;
+            return Ok(connection);
+        };
         let (alive, gone) = oneshot::channel();
         let asked = Asked { since: Arc::default(), _alive: alive };
         tokio::spawn(drive(io, Arc::clone(&asked.since), self.patience, gone, self.place()));
         let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute(&self.setup()).await?;
-        let statements = self.statements.clone();
         let mut span = Span::none();
         connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
             InstrumentationEvent::StartQuery { query, .. } => {
                 asked.is(Some(Instant::now()));
-                let Some(statements) = &statements else { return };
                 statements.fetch_add(1, Ordering::Relaxed);
                 // Values may be personal: the statement alone is logged and traced.
                 let text = || query.to_string().split(" -- binds:").next().unwrap_or_default().to_owned();

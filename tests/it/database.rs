@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::MigrationHarness;
@@ -67,6 +68,21 @@ async fn five_processes_that_migrate_at_once_run_each_migration_once() {
     }
     assert_eq!(ran.iter().sum::<usize>(), migrations_in_the_folder().len(), "{ran:?}");
     assert_eq!(migrations::missing(&settings, &url).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_may_take_longer_than_any_statement_of_a_request() {
+    let database = TestDatabase::create_empty().await;
+    let settings = Settings::from_flags(&["--statement-timeout", "100ms"]).unwrap();
+    let other = database.connect().await;
+    // As another process does that migrates.
+    other.batch_execute("SELECT pg_advisory_lock(x'53544f434b524d31'::bigint)").await.unwrap();
+    let url = SecretString::from(database.url.clone());
+    let migrating = tokio::spawn(async move { migrations::run(&settings, &url).await });
+    // Longer than an answer to a request is waited for.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    other.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    assert!(!migrating.await.unwrap().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
