@@ -128,20 +128,16 @@ impl Core {
             // Whoever is about to ask shares the statement.
             tokio::task::yield_now().await;
             let Some(asked) = self.answers.batches.next(region.name) else { return };
-            let ids: BTreeSet<Uuid> = asked.iter().flat_map(|waiting| waiting.ids.iter().copied()).collect();
             // They are read after the latest of them was seen.
-            let moment = asked.iter().map(|waiting| waiting.moment).max_by_key(|moment| (moment.life, moment.version));
+            let latest = asked.iter().map(|waiting| waiting.moment).max_by_key(|moment| (moment.life, moment.version));
+            let (Some(first), Some(moment)) = (asked.first(), latest) else { continue };
+            let ids: BTreeSet<Uuid> = asked.iter().flat_map(|waiting| waiting.ids.iter().copied()).collect();
             let read_at: Option<Vec<Version>> = asked.iter().map(|waiting| waiting.read_at).collect();
             let core = self.reading_at(read_at.and_then(|versions| versions.into_iter().max()));
-            let span = asked.iter().map(|waiting| waiting.span.clone()).next().unwrap_or(Span::none());
             let loading = AssertUnwindSafe(load(core, ids.into_iter().map(I::from).collect())).catch_unwind();
-            let loaded = loading.instrument(span).await;
+            let loaded = loading.instrument(first.span.clone()).await;
             let loaded = loaded.unwrap_or_else(|_| Err(Error::internal(anyhow::anyhow!("a load panicked"))));
-            let rows = match (loaded, moment) {
-                (Ok(rows), Some(moment)) => self.keep_each(region, entity, moment, rows).map(Arc::new),
-                (Err(error), _) => Err(error),
-                (Ok(_), None) => Ok(Arc::default()),
-            };
+            let rows = loaded.and_then(|rows| self.keep_each(region, entity, moment, rows)).map(Arc::new);
             for waiting in asked {
                 // Whoever hung up is not told.
                 let _ = waiting.told.send(rows.clone());
