@@ -41,6 +41,9 @@ async fn a_page_reads_about_as_many_rows_as_it_shows_however_deep_it_lies() {
         (&shelf, "NAME", "ASC", true),
         (&shelf, "PRICE", "DESC", true),
         (&shelf, "PRICE", "ASC", true),
+        (&shelf, "STOCK", "ASC", true),
+        (&shelf, "STOCK", "DESC", true),
+        (&shelf, "UPDATED_AT", "DESC", true),
     ] {
         let sort = json!([{ "field": field, "direction": direction }]);
         let mut variables = json!({ "filter": filter, "sortBy": sort });

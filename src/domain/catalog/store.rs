@@ -52,9 +52,14 @@ pub async fn by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> Que
 /// The same, locked until the transaction ends.
 pub async fn lock_by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> QueryResult<Option<Product>> {
     // Boxed conditions cannot be locked, ids can.
-    let id =
-        products::table.filter(has_key(key)).select(products::id).first::<ProductId>(connection).await.optional()?;
-    let Some(id) = id else { return Ok(None) };
+    let id = match key {
+        ProductKey::Id(id) => *id,
+        _ => {
+            let found = products::table.filter(has_key(key)).select(products::id).first(connection).await;
+            let Some(id) = found.optional()? else { return Ok(None) };
+            id
+        }
+    };
     let query = products::table.find(id).select(Product::as_select()).for_no_key_update();
     let locked: Option<Product> = query.first(connection).await.optional()?;
     // Meanwhile the key may have gone to another product.
@@ -388,8 +393,9 @@ enum Side {
 }
 
 /// `(a, b, id) > (1, 2, 3)`, which an index on these columns begins with, however far in the list that is. It says what
-/// the longer form says where all columns go the same way and none may be NULL. Within one category that comes first:
-/// PostgreSQL reckons how many rows are beyond by the first column, and of one currency none would seem to be.
+/// the longer form says where all columns go the same way and none may be NULL. Within one category that comes first where
+/// it does in an index, too: PostgreSQL reckons how many rows are beyond by the first column, and of one currency none
+/// would seem to be.
 #[derive(Debug)]
 struct RowComparison {
     within: Option<CategoryId>,
@@ -404,7 +410,8 @@ impl RowComparison {
         side: Side,
         within: Option<CategoryId>,
     ) -> Option<Self> {
-        let (_, direction) = *sort.first()?;
+        let (first, direction) = *sort.first()?;
+        let within = within.filter(|_| first != SortColumn::UpdatedAt);
         let is_plain = |&(column, way): &(SortColumn, Direction)| {
             way == direction && !matches!(column, SortColumn::Rating | SortColumn::Distance)
         };

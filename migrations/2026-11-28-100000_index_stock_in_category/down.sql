@@ -1,0 +1,1 @@
+DROP INDEX catalog.products_category_id_stock_id_idx;
