@@ -244,19 +244,23 @@ impl Core {
         }
         self.answers.count(key, if source == Source::Database { "renewed" } else { "database" });
         let (value, dependencies) = load(Arc::clone(self)).await?;
-        let bytes = entry::encode(key.region, key.digest, version, &dependencies, &value).map_err(Error::internal)?;
-        let size = bytes.len();
-        if redis.is_some() {
-            let (core, ttl) = (Arc::clone(self), jitter(self.answers.ttl, key.digest));
-            tokio::spawn(
-                async move {
-                    if let Some(redis) = &core.infra.redis {
-                        redis.set(&name, &bytes, ttl).await;
+        let size = match redis {
+            Some(_) => {
+                let bytes = entry::encode(key.region, key.digest, version, &dependencies, &value);
+                let bytes = bytes.map_err(Error::internal)?;
+                let (core, ttl, size) = (Arc::clone(self), jitter(self.answers.ttl, key.digest), bytes.len());
+                tokio::spawn(
+                    async move {
+                        if let Some(redis) = &core.infra.redis {
+                            redis.set(&name, &bytes, ttl).await;
+                        }
                     }
-                }
-                .in_current_span(),
-            );
-        }
+                    .in_current_span(),
+                );
+                size
+            }
+            None => entry::size(&value).map_err(Error::internal)?,
+        };
         Ok(self.keep(key, version, dependencies, Arc::new(value), size))
     }
 

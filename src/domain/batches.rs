@@ -7,7 +7,6 @@ use std::any::Any;
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +19,7 @@ use uuid::Uuid;
 use crate::domain::Core;
 use crate::domain::answers::{Key, Region};
 use crate::domain::changes::{Dependencies, Entity, Version};
+use crate::domain::entry;
 use crate::domain::error::Error;
 use crate::domain::reads::Moment;
 
@@ -161,26 +161,10 @@ impl Core {
             let id: Uuid = id.into();
             let key = Key { region: region.name, digest: id.as_u128(), life: moment.life };
             self.answers.count(key, "database");
-            let mut size = Size(0);
-            value.serialize(&mut rmp_serde::Serializer::new(&mut size)).map_err(Error::internal)?;
-            let value = Arc::new(value);
-            self.keep(key, moment.version, Dependencies::on_one(entity, id), Arc::clone(&value), size.0);
+            let (size, value) = (entry::size(&value).map_err(Error::internal)?, Arc::new(value));
+            self.keep(key, moment.version, Dependencies::on_one(entity, id), Arc::clone(&value), size);
             kept.insert(id, value);
         }
         Ok(kept)
-    }
-}
-
-/// How many bytes were written.
-struct Size(usize);
-
-impl io::Write for Size {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

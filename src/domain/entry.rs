@@ -1,5 +1,7 @@
 //! An answer as Redis keeps it: a magic number, a CRC-32 of the rest, and the rest as `MessagePack`.
 
+use std::io;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,30 @@ pub fn encode<T: Serialize>(
     let body = rmp_serde::to_vec(&Entry { region, digest, version, dependencies, value })?;
     let crc = crc32fast::hash(&body).to_be_bytes();
     Ok([MAGIC.as_slice(), &crc, &body].concat())
+}
+
+/// Bytes of a value as it would be kept.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn size(value: &impl Serialize) -> Result<usize, rmp_serde::encode::Error> {
+    let mut size = Size(0);
+    value.serialize(&mut rmp_serde::Serializer::new(&mut size))?;
+    Ok(size.0)
+}
+
+/// How many bytes were written.
+struct Size(usize);
+
+impl io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What was kept for the question of this digest; `None` if it is torn, foreign or of another release.
