@@ -151,7 +151,7 @@ impl Core {
         W: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> Result<T, E> + for<'c> Work<'c, Result<T, E>>,
     {
         let once = mandate.once.as_ref();
-        let mut attempt = 1;
+        let (mut attempt, mut is_unknown) = (1, false);
         loop {
             let failure = match self.attempt(once, &work).await {
                 Ok(done) => return Ok(done),
@@ -159,7 +159,14 @@ impl Core {
             };
             let again = match failure.error() {
                 Some(Error::Deadlock) => true,
-                Some(Error::OutcomeUnknown) => once.is_some(),
+                Some(Error::OutcomeUnknown) => {
+                    is_unknown = true;
+                    once.is_some()
+                }
+                // Whoever could not look it up does not know more than before.
+                Some(Error::Busy | Error::Timeout | Error::Unavailable(_)) if is_unknown => {
+                    return Err(Error::OutcomeUnknown.into());
+                }
                 _ => false,
             };
             if !again || attempt == ATTEMPTS {
