@@ -35,6 +35,8 @@ const INTEREST: usize = 2 * 1024;
 const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
 pub const ROUNDS: usize = 4;
+/// How long: whoever finds it may be held up, and others need not be.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a query asks for, and in which life of the database.
 type Key = (Bytes, u32);
@@ -114,11 +116,12 @@ impl Kept {
         mut found: Arc<Response>,
         moment: Moment,
     ) -> Option<Arc<Response>> {
+        let until = tokio::time::Instant::now() + PATIENCE;
         for _ in 0..ROUNDS {
             if found.holds(core, moment) {
                 return Some(found);
             }
-            self.sought(question)?.await;
+            tokio::time::timeout_at(until, self.sought(question)?).await.ok()?;
             found = self.find(core, question)?;
         }
         None
