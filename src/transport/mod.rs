@@ -22,15 +22,16 @@ mod turns;
 mod viewer;
 mod websocket;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::{from_fn, map_response};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{any, get};
 use tokio::sync::watch;
@@ -143,7 +144,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(pages::not_found)
         .layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(compressed))
         .layer(cross_origin)
-        .layer(map_response(secured))
+        .layer(from_fn(secured))
         .layer(from_fn(request_id::in_a_span))
         .with_state(app)
 }
@@ -155,13 +156,6 @@ async fn stopped(mut stage: watch::Receiver<Stage>) {
 
 /// Headers of answers that scripts of other sites may read.
 const READ: [&str; 6] = ["etag", "retry-after", "ratelimit", "ratelimit-policy", "x-consistency-token", "x-request-id"];
-
-/// The same as one header.
-fn exposed() -> &'static HeaderValue {
-    static EXPOSED: LazyLock<HeaderValue> =
-        LazyLock::new(|| HeaderValue::from_str(&READ.join(",")).unwrap_or(HeaderValue::from_static("")));
-    &EXPOSED
-}
 
 /// Lets the scripts of exactly the configured sites call; without any, no other site's.
 fn cross_origin(settings: &Settings) -> CorsLayer {
@@ -188,17 +182,17 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
         .max_age(Duration::from_hours(2))
 }
 
-/// What every answer says to browsers.
-async fn secured(mut response: Response) -> Response {
-    secure(response.headers_mut());
+/// What every answer says to browsers; pages say more.
+async fn secured(request: Request, next: Next) -> Response {
+    let is_script = request.headers().contains_key(ORIGIN);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if !is_script {
+        // It tells the scripts of other sites, which all have an origin.
+        headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
+    }
     response
 }
 
-fn secure(headers: &mut HeaderMap) {
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
-}
-
-const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

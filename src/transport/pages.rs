@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
+    X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -150,8 +151,15 @@ fn page(html: &'static str, policy: &'static str) -> Response {
     (page_headers(policy), html).into_response()
 }
 
-fn page_headers(policy: &'static str) -> [(HeaderName, &'static str); 3] {
-    [(CONTENT_TYPE, HTML), (CACHE_CONTROL, "no-cache"), (CONTENT_SECURITY_POLICY, policy)]
+fn page_headers(policy: &'static str) -> [(HeaderName, &'static str); 6] {
+    [
+        (CONTENT_TYPE, HTML),
+        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_SECURITY_POLICY, policy),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ]
 }
 
 fn file(media_type: &'static str, caching: &'static str, bytes: Vec<u8>) -> Response {

@@ -236,6 +236,9 @@ async fn every_page_is_there_with_its_type_and_its_policy() {
         if content_type.starts_with("text/html") {
             let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
             assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert_eq!(response.headers()["x-frame-options"], "DENY");
+            assert_eq!(response.headers()["referrer-policy"], "no-referrer");
+            assert_eq!(response.headers()["cross-origin-opener-policy"], "same-origin");
         }
         let body = response.text().await.unwrap();
         assert!(body.contains(contains), "{path}: {body}");
