@@ -101,6 +101,11 @@ impl Core {
         }
     }
 
+    /// Whether all that is read is of one moment, as for a query.
+    pub fn reads_at_once(&self) -> bool {
+        self.reads.is_some()
+    }
+
     /// Reads on a connection. For a query it is one to a replica, if there is one that has seen what the query must see; if
     /// that fails under it, the primary is asked. Whatever else reads does so on the primary.
     pub(in crate::domain) async fn read<T, R>(&self, read: R) -> Result<T, Error>

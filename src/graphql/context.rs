@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::{Context, Value};
 use futures_util::FutureExt;
+use tokio::sync::OnceCell;
 
 use crate::domain::accounts::{self, Device, Right, SignedIn, Viewer};
 use crate::domain::changes::Version;
@@ -40,6 +41,7 @@ pub struct RequestContext {
     /// What is known of the catalogue where that is another service.
     pub statuses: Loader<ProductId, catalog::Status>,
     pub existing_categories: Loader<CategoryId, ()>,
+    tree: OnceCell<Arc<catalog::Tree>>,
 }
 
 /// Who asks, and from where.
@@ -145,7 +147,20 @@ impl RequestContext {
             existing_categories: Loader::new(&core, |core, ids| {
                 async move { catalog::queries::existing_categories(&core, &ids).await }.boxed()
             }),
+            tree: OnceCell::new(),
             core,
+        }
+    }
+
+    /// All categories; a query looks them up once.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn categories(&self) -> std::result::Result<Arc<catalog::Tree>, Error> {
+        let find = || catalog::queries::categories(&self.core);
+        match self.core.reads_at_once() {
+            true => self.tree.get_or_try_init(find).await.cloned(),
+            false => find().await,
         }
     }
 

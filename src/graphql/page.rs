@@ -6,7 +6,7 @@ use crate::graphql::directives::cost;
 
 /// Where the page lies in its list.
 #[derive(SimpleObject, Clone, Debug, Default)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct PageInfo {
     /// Whether there is more after this page.
     pub has_next_page: bool,
@@ -20,7 +20,7 @@ pub struct PageInfo {
 
 /// A number of things, counted as far as was asked.
 #[derive(SimpleObject, Clone, Copy, Debug)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct Count {
     /// The number.
     pub value: i32,

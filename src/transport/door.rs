@@ -11,12 +11,12 @@ use axum::body::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
-use tokio::sync::SemaphorePermit;
 use tracing::field::{Empty, debug};
 use tracing::{Instrument, Span, debug_span};
 
 use crate::domain::accounts::{Right, Viewer};
 use crate::domain::reads::{Reads, Token};
+use crate::graphql::catalog::written::Written;
 use crate::graphql::context::{Asker, Notes, RequestContext};
 use crate::graphql::error::{Audience, response_body};
 use crate::infra::metrics::OTHER;
@@ -52,10 +52,18 @@ pub struct Entered {
     reads: Option<Arc<Reads>>,
     is_large: bool,
     request: Request,
-    /// The document, to be kept once it proved valid.
-    new: Option<Arc<Document>>,
+    document: Arc<Document>,
+    /// The document is to be kept once it proved valid.
+    is_new: bool,
     unknown: Option<Unknown>,
     subject: String,
+}
+
+/// What became of an operation.
+enum Executed {
+    /// Its document has a plan.
+    Written(Written),
+    Resolved(Response),
 }
 
 /// How an operation went.
@@ -183,7 +191,6 @@ pub async fn enter(
         notes.is_personal();
     }
     let request = request.data(context);
-    let new = (!is_known).then_some(document);
     let (cost, is_large) = (estimate.cost, estimate.values > LARGE);
     Ok(Entered {
         kind,
@@ -197,7 +204,8 @@ pub async fn enter(
         reads,
         is_large,
         request,
-        new,
+        document,
+        is_new: !is_known,
         unknown,
         subject,
     })
@@ -330,13 +338,24 @@ impl Entered {
             }
         }
         app.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).inc();
-        let request = std::mem::replace(&mut self.request, Request::new(""));
-        let text = (self.new.is_some() || self.unknown.is_some()).then(|| request.query.clone());
-        let schema = app.schemas.of(self.new.is_none()).clone();
+        let mut request = std::mem::replace(&mut self.request, Request::new(""));
+        let text = (self.is_new || self.unknown.is_some()).then(|| request.query.clone());
+        let schema = app.schemas.of(!self.is_new).clone();
         let (owned, is_large) = (Arc::clone(app), self.is_large);
+        let (document, is_planned) = (Arc::clone(&self.document), self.is_planned());
         let work = async move {
+            let plan = document.plan(request.operation_name.as_deref()).filter(|_| is_planned);
+            if let Some(plan) = plan {
+                let writing = plan.answer(&request);
+                match if is_large { owned.turns.steps(writing).await } else { writing.await } {
+                    Some(Ok(written)) => return Executed::Written(written),
+                    Some(Err(failure)) => return Executed::Resolved(Response::from_errors(vec![failure])),
+                    None => {}
+                }
+            }
+            request.set_parsed_query(document.parsed());
             let execution = schema.execute(request);
-            if is_large { owned.turns.steps(execution).await } else { execution.await }
+            Executed::Resolved(if is_large { owned.turns.steps(execution).await } else { execution.await })
         };
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
         let task = tokio::spawn(work.instrument(span.clone()).instrument(logged.clone()));
@@ -350,30 +369,32 @@ impl Entered {
             };
             Refusal::new(Code::Timeout, message)
         })?;
-        let mut response = executed.map_err(|crash| {
+        let executed = executed.map_err(|crash| {
             app.core.infra.metrics.panics.inc();
             tracing::error!(%crash, "a resolver panicked");
             Refusal::new(Code::Internal, "internal error")
         })?;
-        let refused = was_refused(&response);
-        let (given, cost) = {
-            let _turn = self.turn(app).await;
-            if !refused {
-                self.shape.repair(&mut response.data, &response.errors);
-            }
-            let cost = self.shape.cost(&response.data).min(self.cost);
-            let given = match self.question.clone().zip(self.reads.take()) {
-                Some((question, reads)) if !refused && response.errors.is_empty() && self.notes.is_public() => {
-                    let body = response_body(&response, false, None, app.audience(&self.viewer), "");
-                    Given::Kept(app.kept.keep(question, body.into(), cost, &reads))
+        let (given, cost) = match executed {
+            Executed::Written(Written { body, cost, .. }) => (self.keep(app, body, cost), cost),
+            Executed::Resolved(mut response) => {
+                let _turn = if self.is_large { app.turns.next().await } else { None };
+                let refused = was_refused(&response);
+                if !refused {
+                    self.shape.repair(&mut response.data, &response.errors);
                 }
-                _ => Given::Made { response: Box::new(response), refused },
-            };
-            (given, cost)
+                let cost = self.shape.cost(&response.data).min(self.cost);
+                let is_whole = !refused && response.errors.is_empty();
+                let given = match is_whole && self.question.is_some() && self.notes.is_public() {
+                    true => self.keep(app, response_body(&response, false, None, app.audience(&self.viewer), ""), cost),
+                    false => Given::Made { response: Box::new(response), refused },
+                };
+                (given, cost)
+            }
         };
+        let refused = matches!(given, Given::Made { refused: true, .. });
         if let (false, Some(text)) = (refused, text) {
-            if let Some(document) = self.new.take() {
-                app.documents.keep(&text, document);
+            if self.is_new {
+                app.documents.keep(&text, Arc::clone(&self.document));
             }
             if let Some(unknown) = self.unknown.take() {
                 app.persisted.keep(unknown, &text, app.core.infra.redis.as_deref()).await;
@@ -405,17 +426,24 @@ impl Entered {
         Answer { given, requested, cost, spent, cache, token: None, name }
     }
 
-    /// A turn to work at the response, if it is large.
-    async fn turn<'a>(&self, app: &'a App) -> Option<SemaphorePermit<'a>> {
-        if self.is_large { app.turns.next().await } else { None }
+    /// Whether a plan of its document may answer it: the document is valid, and anybody would get the same.
+    fn is_planned(&self) -> bool {
+        !self.is_new && self.viewer.id().is_none() && self.question.is_some()
+    }
+
+    /// Keeps a response that anybody would get.
+    fn keep(&mut self, app: &App, body: Vec<u8>, cost: u64) -> Given {
+        let (question, reads) = (self.question.clone().unwrap_or_default(), self.reads.take().unwrap_or_default());
+        Given::Kept(app.kept.keep(question, body.into(), cost, &reads))
     }
 
     /// Executes a subscription: each of its events is a response, and is paid for. It ends with a refusal when that cannot
     /// be, or when a resolver panics.
     pub fn watch(mut self, app: &Arc<App>) -> BoxStream<'static, Result<Response, Refusal>> {
-        let request = std::mem::replace(&mut self.request, Request::new(""));
+        let mut request = std::mem::replace(&mut self.request, Request::new(""));
         let text = request.query.clone();
-        let responses = app.schemas.of(self.new.is_none()).execute_stream(request);
+        request.set_parsed_query(self.document.parsed());
+        let responses = app.schemas.of(!self.is_new).execute_stream(request);
         let begun = Watching { app: Arc::clone(app), entered: self, text, responses, ended: false };
         futures_util::stream::unfold(begun, async |mut watching| {
             let next = watching.next().await?;
@@ -447,11 +475,11 @@ impl Watching {
             return Some(Err(Refusal::new(Code::Internal, "internal error")));
         };
         let mut response = next?;
-        let Entered { shape, subject, new, .. } = &mut self.entered;
+        let Entered { shape, subject, document, is_new, .. } = &mut self.entered;
         if !was_refused(&response) {
             shape.repair(&mut response.data, &response.errors);
-            if let Some(document) = new.take() {
-                self.app.documents.keep(&self.text, document);
+            if std::mem::take(is_new) {
+                self.app.documents.keep(&self.text, Arc::clone(document));
             }
         }
         let spent = infra.limiter.spend(infra.budgets.requests, subject, shape.cost(&response.data)).await;

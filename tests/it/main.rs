@@ -53,3 +53,4 @@ mod stores;
 mod support;
 mod tokens;
 mod traces;
+mod written;

@@ -5,6 +5,7 @@ mod mutations;
 mod queries;
 mod subscriptions;
 mod types;
+pub mod written;
 
 pub use mutations::{CatalogMutations, VersionConflictError};
 pub use queries::CatalogQueries;

@@ -2,8 +2,8 @@
 
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject, Union};
 
+use crate::domain::catalog;
 use crate::domain::catalog::commands::{self, CategoryError as CategoryFailure, ProductError as ProductFailure};
-use crate::domain::catalog::{self, queries};
 use crate::domain::error::Error;
 use crate::domain::ids::ProductId;
 use crate::graphql::accounts::{Role, Scope};
@@ -257,7 +257,7 @@ async fn category_payload(
     let (category, errors) = split_category(argument, done)?;
     let category = match category {
         Some(category) => {
-            let tree = queries::categories(&ctx.request().core).await?;
+            let tree = ctx.request().categories().await?;
             // Others may have removed it already; it was made all the same.
             Some(Category::new(tree.get(category.id).unwrap_or(&category), &tree))
         }

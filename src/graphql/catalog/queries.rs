@@ -7,12 +7,12 @@ use async_graphql::{Context, ID, Object};
 use crate::domain::accounts::Right;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::filter::Test;
-use crate::domain::catalog::{Filter, ListDraft, queries};
+use crate::domain::catalog::{Filter, List, ListDraft, queries};
 use crate::domain::ids::CategoryId;
-use crate::domain::page::PageArguments;
+use crate::domain::page::{PageArguments, Window};
 use crate::graphql::catalog::inputs::{ProductFilter, ProductKey, ProductSort};
 use crate::graphql::catalog::types::{Category, Product, ProductConnection};
-use crate::graphql::context::OfRequest;
+use crate::graphql::context::{OfRequest, RequestContext};
 use crate::graphql::directives::{cost, list_size, names};
 use crate::graphql::error::{ApiError, Result};
 use crate::graphql::id;
@@ -56,7 +56,8 @@ impl CatalogQueries {
         sort_by: Option<Vec<ProductSort>>,
     ) -> Result<Option<ProductConnection>> {
         let page = PageArguments { first, after, last, before, offset };
-        product_connection(ctx, ListArguments { page, search, filter, sort_by, within: None }).await.map(Some)
+        let arguments = ListArguments { page, search, filter, sort_by, within: None };
+        product_connection(ctx.request(), arguments).await.map(Some)
     }
 
     /// The category with this id or this slug; null if there is none.
@@ -66,7 +67,7 @@ impl CatalogQueries {
         #[graphql(desc = "Its id.")] id: Option<ID>,
         #[graphql(desc = "Its name in URLs.")] slug: Option<String>,
     ) -> Result<Option<Category>> {
-        let tree = queries::categories(&ctx.request().core).await?;
+        let tree = ctx.request().categories().await?;
         let category = match (id, slug) {
             (Some(id), None) => tree.get(id::category("id", &id)?),
             (None, Some(slug)) => tree.by_slug(&slug),
@@ -83,7 +84,7 @@ impl CatalogQueries {
         #[graphql(desc = "The id of the category above; at the top if it is not given.")] parent: Option<ID>,
     ) -> Result<Option<Vec<Category>>> {
         let parent = parent.map(|id| id::category("parent", &id)).transpose()?;
-        let tree = queries::categories(&ctx.request().core).await?;
+        let tree = ctx.request().categories().await?;
         ctx.request().count_items(tree.children(parent).count())?;
         Ok(Some(tree.children(parent).map(|category| Category::new(category, &tree)).collect()))
     }
@@ -100,23 +101,28 @@ pub struct ListArguments {
 }
 
 /// The page of the list that the arguments describe.
-pub async fn product_connection(ctx: &Context<'_>, arguments: ListArguments) -> Result<ProductConnection> {
-    let request = ctx.request();
-    let ListArguments { page, search, filter, sort_by, within } = arguments;
-    let sort = sort_by.unwrap_or_default();
-    if sort.len() > MAX_SORTS {
-        return Err(ApiError::bad_input("sortBy", format!("must have at most {MAX_SORTS} keys")));
-    }
-    let mut filter = filter.unwrap_or_default().read()?;
-    if let Some(category) = within {
-        filter = Filter::All(vec![filter, Filter::Is(Test::Category([category].into()))]);
-    }
-    let sort = sort.into_iter().map(ProductSort::read).collect();
-    let draft = ListDraft { search, filter, sort, all_states: request.may(Right::STAFF) };
-    let list = Arc::new(draft.check()?);
-    let window = page.check(|text| Cursor::decode(&list, text))?;
-
+pub async fn product_connection(request: &RequestContext, arguments: ListArguments) -> Result<ProductConnection> {
+    let (list, window) = arguments.read(request)?;
     let page = queries::products(&request.core, &list, window).await?;
-
     Ok(ProductConnection { list, page })
+}
+
+impl ListArguments {
+    /// The list that they describe, and the part of it.
+    pub fn read(self, request: &RequestContext) -> Result<(Arc<List>, Window<Cursor>)> {
+        let Self { page, search, filter, sort_by, within } = self;
+        let sort = sort_by.unwrap_or_default();
+        if sort.len() > MAX_SORTS {
+            return Err(ApiError::bad_input("sortBy", format!("must have at most {MAX_SORTS} keys")));
+        }
+        let mut filter = filter.unwrap_or_default().read()?;
+        if let Some(category) = within {
+            filter = Filter::All(vec![filter, Filter::Is(Test::Category([category].into()))]);
+        }
+        let sort = sort.into_iter().map(ProductSort::read).collect();
+        let draft = ListDraft { search, filter, sort, all_states: request.may(Right::STAFF) };
+        let list = Arc::new(draft.check()?);
+        let window = page.check(|text| Cursor::decode(&list, text))?;
+        Ok((list, window))
+    }
 }

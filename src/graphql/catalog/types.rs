@@ -1,4 +1,7 @@
 //! Products and categories as the API shows them.
+//!
+//! What has its fields at hand is `serial`: async-graphql then needs no task for each field. Loads are batched all the same,
+//! since the items of a list do not wait for one another.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -69,7 +72,7 @@ pub fn is_visible(status: catalog::Status, request: &RequestContext) -> bool {
 }
 
 /// Something to sell.
-#[Object]
+#[Object(serial)]
 impl Product {
     /// Opaque, and unique among all types.
     pub async fn id(&self) -> ID {
@@ -118,7 +121,7 @@ impl Product {
 
     /// How many there are.
     async fn stock(&self) -> Stock {
-        Stock { available: self.stock, state: self.stock_state().into() }
+        Stock::of(self)
     }
 
     /// The category it is in.
@@ -137,8 +140,7 @@ impl Product {
     /// Properties that only some products have, by key.
     #[graphql(directive = list_size::apply(Some(10), None, None, None))]
     async fn attributes(&self) -> Vec<Attribute> {
-        let attributes = catalog::Product::attributes(self);
-        attributes.map(|(key, value)| Attribute { key: key.clone(), value: Json(value.clone()) }).collect()
+        Attribute::all_of(self)
     }
 
     /// Pictures, the main one first.
@@ -196,18 +198,18 @@ pub enum ProductStatus {
 
 /// An amount of money.
 #[derive(SimpleObject)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct Money {
     /// The amount, with all digits that the currency has.
-    amount: Decimal,
+    pub(super) amount: Decimal,
     /// The currency.
-    currency: CurrencyCode,
+    pub(super) currency: CurrencyCode,
     /// Digits after the point in amounts of this currency.
-    fraction_digits: i32,
+    pub(super) fraction_digits: i32,
 }
 
 impl Money {
-    fn new(minor: i64, currency: &str) -> Self {
+    pub(super) fn new(minor: i64, currency: &str) -> Self {
         let digits = fraction_digits(currency);
         Self {
             amount: Decimal(format_minor(minor, digits as usize)),
@@ -219,12 +221,18 @@ impl Money {
 
 /// How many pieces there are.
 #[derive(SimpleObject)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct Stock {
     /// Pieces that can be sold.
-    available: i32,
+    pub(super) available: i32,
     /// The same in a word.
-    state: StockState,
+    pub(super) state: StockState,
+}
+
+impl Stock {
+    pub(super) fn of(product: &catalog::Product) -> Self {
+        Self { available: product.stock, state: product.stock_state().into() }
+    }
 }
 
 /// How well stocked a product is.
@@ -244,26 +252,32 @@ pub enum StockState {
 
 /// A property that only some products have.
 #[derive(SimpleObject)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct Attribute {
     /// Its name.
-    key: String,
+    pub(super) key: String,
     /// Its value.
-    value: Json,
+    pub(super) value: Json,
+}
+
+impl Attribute {
+    pub(super) fn all_of(product: &catalog::Product) -> Vec<Self> {
+        product.attributes().map(|(key, value)| Self { key: key.clone(), value: Json(value.clone()) }).collect()
+    }
 }
 
 /// A picture or a film.
 #[derive(SimpleObject)]
-#[graphql(directive = cost::apply("0".to_owned()))]
+#[graphql(serial, directive = cost::apply("0".to_owned()))]
 pub struct Media {
     /// Where it is.
-    url: Url,
+    pub(super) url: Url,
     /// What it shows, for those who cannot see it.
-    alt: Option<String>,
+    pub(super) alt: Option<String>,
     /// Pixels across.
-    width: Option<i32>,
+    pub(super) width: Option<i32>,
     /// Pixels down.
-    height: Option<i32>,
+    pub(super) height: Option<i32>,
 }
 
 impl From<catalog::Media> for Media {
@@ -276,6 +290,13 @@ impl From<catalog::Media> for Media {
 pub struct ProductConnection {
     pub list: Arc<List>,
     pub page: Arc<Page<Found>>,
+}
+
+impl ProductConnection {
+    /// The place of a product of the page.
+    pub(super) fn cursor(&self, found: Option<&Found>) -> Option<String> {
+        found.map(|found| Cursor::of(&self.list, found).encode(&self.list))
+    }
 }
 
 /// A page of products.
@@ -294,12 +315,11 @@ impl ProductConnection {
 
     /// Where the page lies.
     async fn page_info(&self) -> PageInfo {
-        let cursor = |found: Option<&Found>| found.map(|found| Cursor::of(&self.list, found).encode(&self.list));
         PageInfo {
             has_next_page: self.page.has_next,
             has_previous_page: self.page.has_previous,
-            start_cursor: cursor(self.page.items.first()),
-            end_cursor: cursor(self.page.items.last()),
+            start_cursor: self.cursor(self.page.items.first()),
+            end_cursor: self.cursor(self.page.items.last()),
         }
     }
 
@@ -329,17 +349,17 @@ impl ProductConnection {
 
 /// A product on a page.
 pub struct ProductEdge {
-    list: Arc<List>,
-    page: Arc<Page<Found>>,
-    place: usize,
+    pub(super) list: Arc<List>,
+    pub(super) page: Arc<Page<Found>>,
+    pub(super) place: usize,
 }
 
 /// A product on a page.
-#[Object(directive = cost::apply("0".to_owned()))]
+#[Object(serial, directive = cost::apply("0".to_owned()))]
 impl ProductEdge {
     /// Its place in the list, for `after` and `before`.
     async fn cursor(&self) -> Option<String> {
-        self.page.items.get(self.place).map(|found| Cursor::of(&self.list, found).encode(&self.list))
+        self.place_in_list()
     }
 
     /// The product.
@@ -349,6 +369,16 @@ impl ProductEdge {
 
     /// How well it matches `search`: more is better. Null without `search`.
     async fn score(&self) -> Option<f64> {
+        self.match_score()
+    }
+}
+
+impl ProductEdge {
+    pub(super) fn place_in_list(&self) -> Option<String> {
+        self.page.items.get(self.place).map(|found| Cursor::of(&self.list, found).encode(&self.list))
+    }
+
+    pub(super) fn match_score(&self) -> Option<f64> {
         self.list.search.as_ref().and(self.page.items.get(self.place)).map(|found| 4.0 - found.distance)
     }
 }
@@ -376,7 +406,7 @@ pub struct Category {
 impl Category {
     /// The category with this id.
     pub async fn find(ctx: &Context<'_>, id: CategoryId) -> Result<Option<Self>> {
-        let tree = queries::categories(&ctx.request().core).await?;
+        let tree = ctx.request().categories().await?;
         Ok(tree.get(id).map(|category| Self::new(category, &tree)))
     }
 
@@ -438,6 +468,7 @@ impl Category {
     ) -> Result<Option<ProductConnection>> {
         let page = PageArguments { first, after, last, before, offset };
         let within = Some(self.key);
-        product_connection(ctx, ListArguments { page, search, filter, sort_by, within }).await.map(Some)
+        let arguments = ListArguments { page, search, filter, sort_by, within };
+        product_connection(ctx.request(), arguments).await.map(Some)
     }
 }

@@ -7,6 +7,7 @@ mod scan;
 mod variables;
 mod walk;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,7 @@ use async_graphql::{Name, Request};
 use axum::body::Bytes;
 
 use crate::config::Limits;
+use crate::graphql::catalog::written::Plan;
 use crate::graphql::facts::Facts;
 use crate::transport::kept;
 use crate::transport::refusal::{Code, Refusal};
@@ -43,6 +45,8 @@ pub struct Document {
     /// No other document of this process has the same.
     number: u64,
     parsed: ExecutableDocument,
+    /// For each of its operations that has one.
+    plans: HashMap<Option<Name>, Plan>,
 }
 
 impl Document {
@@ -58,13 +62,34 @@ impl Document {
             Refusal::new(Code::ParseFailed, line.join(" "))
         })?;
         walk::walk(&parsed, facts, limits, steps)?;
+        let queries = parsed.operations.iter().filter(|(_, operation)| operation.node.ty == OperationType::Query);
+        let plans =
+            queries.filter_map(|(name, operation)| Some((name.cloned(), Plan::of(&operation.node, &parsed, facts)?)));
+        let plans = plans.collect();
         fill_empty(&mut parsed);
-        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), parsed })
+        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), parsed, plans })
+    }
+
+    /// The document for async-graphql.
+    pub fn parsed(&self) -> ExecutableDocument {
+        self.parsed.clone()
+    }
+
+    /// How the answers of its operation of this name are written, if they can be without async-graphql. It is for documents
+    /// that are known to be valid.
+    pub fn plan(&self, operation: Option<&str>) -> Option<&Plan> {
+        // One that is not named may be alone.
+        let mut plans = self.plans.iter();
+        let found = match operation {
+            Some(name) => plans.find(|(known, _)| known.as_ref().is_some_and(|known| known.as_str() == name)),
+            None => plans.next(),
+        };
+        found.map(|(_, plan)| plan)
     }
 }
 
-/// Looks at a request, and puts its parsed document into it: the one that is `known` for its text, if there is one. `steps`
-/// counts what was looked at, for those who doubt that it is linear in the document.
+/// Looks at a request, and at its document if none is `known` for its text. `steps` counts what was looked at, for those who
+/// doubt that it is linear in the document.
 ///
 /// # Errors
 /// What is too much, or wrong, and what to do.
@@ -99,7 +124,6 @@ pub fn admit(
     let question = (kind == OperationType::Query && !estimate.introspects).then(|| {
         kept::question(document.number, request.operation_name.as_deref(), operation, &request.variables, is_signed_in)
     });
-    request.set_parsed_query(document.parsed.clone());
     Ok(Admitted { kind, name, document, shape, estimate, question })
 }
 
