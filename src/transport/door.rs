@@ -337,6 +337,9 @@ impl Entered {
                 }
             }
         }
+        let place = tokio::time::timeout(app.settings.database_wait, Arc::clone(&app.places).acquire_owned()).await;
+        let place =
+            place.map_err(|_| Refusal::new(Code::Busy, "the server has too much to do; try again in a moment"))?;
         app.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).inc();
         let mut request = std::mem::replace(&mut self.request, Request::new(""));
         let text = (self.is_new || self.unknown.is_some()).then(|| request.query.clone());
@@ -344,6 +347,7 @@ impl Entered {
         let (owned, is_large) = (Arc::clone(app), self.is_large);
         let (document, is_planned) = (Arc::clone(&self.document), self.is_planned());
         let work = async move {
+            let _place = place;
             let plan = document.plan(request.operation_name.as_deref()).filter(|_| is_planned);
             if let Some(plan) = plan {
                 let writing = plan.answer(&request);

@@ -415,7 +415,7 @@ fn refuse(refused: &Refusal, media_type: MediaType, codes: StatusCodes, id: &str
         Code::Unauthenticated => {
             sent.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
         }
-        Code::RateLimited | Code::Timeout | Code::Unavailable => {
+        Code::RateLimited | Code::Busy | Code::Timeout | Code::Unavailable => {
             sent.insert(RETRY_AFTER, seconds(spent.as_ref().map_or(Duration::ZERO, |spent| spent.retry_after)).into());
         }
         // The rest of the body is not waited for.

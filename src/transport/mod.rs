@@ -34,7 +34,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{any, get};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::CorsLayer;
@@ -50,6 +50,10 @@ use crate::transport::turns::Turns;
 
 pub use accept::{listen, serve};
 pub use pages::are_built as pages_are_built;
+
+/// Operations that are executed at once, for each core. More would wait for one another all the longer, some of them with
+/// rows of the database locked.
+const PLACES: usize = 64;
 
 /// How far a server has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct App {
     pub stage: watch::Receiver<Stage>,
     /// Turns of those who send much, or ask for much.
     turns: Turns,
+    /// Places for operations that are executed.
+    places: Arc<Semaphore>,
     facts: Facts,
     documents: Documents,
     kept: Kept,
@@ -95,7 +101,9 @@ impl App {
             core.infra.metrics.name(Some(&name));
         }
         let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
-        Ok(Self { core, schemas, settings, is_private, stage, turns: Turns::new(), facts, documents, kept, persisted })
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (turns, places) = (Turns::new(), Arc::new(Semaphore::new(PLACES * cores)));
+        Ok(Self { core, schemas, settings, is_private, stage, turns, places, facts, documents, kept, persisted })
     }
 }
 
