@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench scale steps fuzz faults soak schema web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench scale steps fuzz faults soak schema supergraph web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -93,7 +93,7 @@ fuzz:
 ## The clients that the tests run the server with, and what drives a browser
 clients: tests/clients/node_modules/.package-lock.json tests/browser/node_modules/.package-lock.json
 
-## The Helm chart as it is installed, against the schemas of Kubernetes
+## The Helm chart as it is installed, against the schemas of Kubernetes; the compose files, against their specification
 chart:
 	@sh .ci/setup python
 	@sh .ci/chart $(TARGET)/chart
@@ -119,6 +119,11 @@ schema:
 	$(CARGO) run --quiet -- schema > schema.graphql.new
 	mv schema.graphql.new schema.graphql
 	$(CARGO) run --quiet -- client-kit --force web/kit
+
+## deploy/supergraph.graphql, for a gateway before the two services
+supergraph: build tests/clients/node_modules/.package-lock.json
+	for service in accounts catalog; do $(BINARY) schema --services $$service > $(TARGET)/$$service.graphql || exit; done
+	node tests/clients/supergraph.mjs $(TARGET)/accounts.graphql $(TARGET)/catalog.graphql > deploy/supergraph.graphql
 
 ## The shop and GraphiQL; without a fit Node.js GraphiQL comes from a CDN, and there is no shop
 web: web/dist/.built

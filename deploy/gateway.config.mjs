@@ -11,6 +11,9 @@ const UNAVAILABLE = ['GATEWAY_TIMEOUT', 'SUBREQUEST_HTTP_ERROR'];
 // What a service refuses as a whole has its status through the gateway, too.
 const STATUSES = { UNAUTHENTICATED: 401, RATE_LIMITED: 429 };
 
+// Where a service is, if not where the supergraph says.
+const at = (location) => (location ? { location } : {});
+
 // Mutations that were sent to services, by the client's request that they are part of.
 const sent = new WeakMap();
 
@@ -27,7 +30,11 @@ export const gatewayConfig = {
   // service that is down is not helped by more requests, and the client knows whether it wants what it asked for.
   upstreamTimeout: ({ executionRequest }) => (executionRequest?.operationType === 'subscription' ? undefined : 1_500),
   // Subscriptions are server-sent events; GET is for queries alone.
-  transportEntries: { '*.http': { options: { subscriptions: { options: { method: 'POST' } } } } },
+  transportEntries: {
+    accounts: at(process.env.ACCOUNTS_URL),
+    catalog: at(process.env.CATALOG_URL),
+    '*.http': { options: { subscriptions: { options: { method: 'POST' } } } },
+  },
   // The services say what clients may be told.
   maskedErrors: false,
   graphiql: false,
