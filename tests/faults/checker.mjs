@@ -5,7 +5,7 @@
 // all writes sent before its answer can have made. A version has one content, what is acknowledged is in every list whose
 // filter it matches, and no client sees anything become older.
 
-/** Contents of one product that are remembered. */
+/** Contents of one product that are remembered, and products that a client has seen. */
 const REMEMBERED = 2_000;
 /** Violations that are told in full. */
 const TOLD = 20;
@@ -73,7 +73,10 @@ export class Checker {
       const floor = floors.get(id)?.version ?? 0;
       if (version < floor) this.#violation(`${id} is shown in version ${version}, when ${floor} was acknowledged`);
       if (version < (seen.get(id) ?? 0)) this.#violation(`a client sees ${id} go back from ${seen.get(id)} to ${version}`);
+      // What was seen last is the last.
+      seen.delete(id);
       seen.set(id, version);
+      forget(seen);
       if (stock < least) this.#violation(`${id} is shown with a stock of ${stock} where ${least} was asked for`);
       const product = this.#products.get(id);
       if (product) this.#compare(id, product, version, `${stock} at ${price}`);
@@ -121,7 +124,7 @@ export class Checker {
       this.#violation(`version ${version} of ${id} is both ${known.content} and ${content}`);
     }
     if (!known) contents.set(version, { content, acknowledged: false });
-    if (contents.size > REMEMBERED) contents.delete(contents.keys().next().value);
+    forget(contents);
   }
 
   #group(name) {
@@ -129,6 +132,11 @@ export class Checker {
     if (!group) this.#groups.set(name, (group = { begun: 0, members: [] }));
     return group;
   }
+}
+
+/** Forgets what has been there for longest, if it is too much. */
+function forget(map) {
+  if (map.size > REMEMBERED) map.delete(map.keys().next().value);
 }
 
 const ONE = { id: 'one', version: 1, stock: 5, price: '1.00' };

@@ -30,6 +30,8 @@ const MEMORY = 256;
 /** Longest time that a connection may be in use when nobody asks. */
 const KEPT_MS = 10_000;
 const SECONDS = 3;
+/** Readers for as long as one thing after another happens. */
+const READERS = 20;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -162,7 +164,7 @@ async function random(minutes) {
   const [began, first] = [performance.now(), checker.reads];
   const worst = new Map();
   let [happened, minute, calm, before] = [0, 1, 0, { reads: first, writes: 0 }];
-  load.begin();
+  load.begin({ readers: READERS });
   while (performance.now() - began < minutes * 60_000) {
     const scenario = oneOf(dice, fit);
     const other = oneOf(dice, fit.filter(({ of, name }) => of !== scenario.of && name !== 'machine-busy'));

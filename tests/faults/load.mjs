@@ -2,14 +2,17 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { document, post } from '../attacks/wire.mjs';
+import { document } from '../attacks/wire.mjs';
 import { oneOf } from './dice.mjs';
-import { connections, INSTANCES } from './world.mjs';
+import { Line } from './line.mjs';
+import { INSTANCES } from './world.mjs';
 
 /** Products that all write to. */
 const HOT = 12;
 /** Products of a group: a list shows all of it. */
 const GROUP = 40;
+/** Groups that are read: the latest, so that it costs the same whenever one looks. The others are looked at in the end. */
+const READ_GROUPS = 25;
 /** What a product costs at first, and never again: what changes nothing makes no version. */
 export const FIRST_PRICE = '0.25';
 /** Longest wait for an answer, which is more than a server takes to say that it has none. */
@@ -67,9 +70,9 @@ export class Load {
   async prepare() {
     for (let number = 0; number < HOT; number++) {
       const input = { sku: `HOT-${number}`, tags: ['hot'] };
-      this.#hot.push(await this.#create({ agent: false }, 'HOT', input));
+      this.#hot.push(await this.#once((client) => this.#create(client, 'HOT', input)));
     }
-    this.#lonely = await this.#create({ agent: false }, 'ALONE', { sku: 'ALONE' });
+    this.#lonely = await this.#once((client) => this.#create(client, 'ALONE', { sku: 'ALONE' }));
   }
 
   /** Begins; a writer and a reader rest for up to so many milliseconds after each request. */
@@ -101,8 +104,8 @@ export class Load {
       while (!is()) {
         if (performance.now() - since > patience) throw new Error(`instance ${instance} did not recover in ${patience / 1000} s`);
         // None waits for another, which may wait in vain.
-        this.#later(this.#adjust({ agent: false }, oneOf(this.#dice, this.#hot), instance));
-        this.#later(this.#readAny({ agent: false }, instance));
+        this.#later(this.#once((client) => this.#adjust(client, oneOf(this.#dice, this.#hot), instance)));
+        this.#later(this.#once((client) => this.#readAny(client, instance)));
         await sleep(50);
       }
       slowest = Math.max(slowest, performance.now() - since);
@@ -114,7 +117,8 @@ export class Load {
   /** Adds to the stock of a product that nobody else writes to, once, without a key; tells what is said of it. */
   async adjustOnce(instance) {
     this.#checker.begins(this.#lonely);
-    const answer = await this.#post(instance, false, document(ADJUST, { id: this.#lonely, delta: 1 }));
+    const body = document(ADJUST, { id: this.#lonely, delta: 1 });
+    const answer = await this.#once((client) => this.#post(instance, client, body));
     const done = answer.data?.write?.product;
     if (done) this.#checker.acknowledges(product(done));
     return { id: this.#lonely, code: done ? 'done' : answer.code };
@@ -127,21 +131,29 @@ export class Load {
 
   /** Has a client work without a pause but these rests, until the load ends. */
   #goOn(rest, work, isStranger = false) {
-    const client = { agent: connections(), isStranger };
-    const going = async () => {
+    const going = async (client) => {
       while (this.#goes) {
         await work(client);
         await sleep(this.#dice(rest + 1));
       }
-      client.agent.destroy();
     };
-    this.#later(going());
+    this.#later(this.#once(going, isStranger));
+  }
+
+  /** Has a client do something on a connection to each instance. */
+  async #once(work, isStranger = false) {
+    const lines = this.#world.instances.map(({ port }) => new Line(port));
+    try {
+      return await work({ lines, isStranger });
+    } finally {
+      for (const line of lines) line.close();
+    }
   }
 
   async #writeAny(client) {
     const chance = this.#dice(20);
     const id = oneOf(this.#dice, this.#hot);
-    if (chance < 2) {
+    if (chance < 1) {
       const group = `G${Math.floor(this.#made / GROUP)}-`;
       return this.#create(client, group, { sku: `${group}${this.#made++}` });
     }
@@ -172,14 +184,14 @@ export class Load {
   }
 
   /** Sends a write under a key, again and again, until it has its true answer: what it made, or nothing if it was refused. */
-  async #write({ agent }, query, variables, first) {
+  async #write(client, query, variables, first) {
     const body = document(query, variables);
     const key = `write-${this.#sent++}`;
     const began = performance.now();
     for (let attempt = 0; ; attempt++) {
       const instance = attempt === 0 && first !== undefined ? first : this.#dice(INSTANCES);
       const hangsUp = this.#dice(100) < this.hangUps ? this.#dice(40) : undefined;
-      const answer = await this.#post(instance, agent, body, { 'idempotency-key': key }, hangsUp);
+      const answer = await this.#post(instance, client, body, { 'idempotency-key': key }, hangsUp);
       const { write } = answer.data ?? {};
       if (write?.product || write?.errors?.length) this.answered[instance].write = answer.sent;
       if (write?.product) {
@@ -209,7 +221,8 @@ export class Load {
     const kind = this.#dice(5);
     // Some ask what others have just asked, others what nobody did yet.
     const least = Math.max(0, this.#checker.known(id).stock - this.#dice(4));
-    const group = `G${this.#dice(Math.floor(this.#made / GROUP) + 1)}-`;
+    const groups = Math.floor(this.#made / GROUP) + 1;
+    const group = `G${groups - 1 - this.#dice(Math.min(groups, READ_GROUPS))}-`;
     const [query, variables, asked] = [
       [ONE, { id }, { ids: [id] }],
       [NODE, { id }, { ids: [id] }],
@@ -219,7 +232,7 @@ export class Load {
     ][kind];
     const headers = this.#token && this.#dice(3) === 0 ? { 'x-consistency-token': this.#token } : {};
     const question = this.#checker.asks(asked);
-    const answer = await this.#post(instance, client.agent, document(query, variables), headers, undefined, client.isStranger);
+    const answer = await this.#post(instance, client, document(query, variables), headers);
     const { product: one, node, products } = answer.data ?? {};
     if (answer.isWhole) {
       this.answered[instance].read = answer.sent;
@@ -240,19 +253,21 @@ export class Load {
     this.failures.push({ what, instance, kind, sent, ms });
   }
 
-  /** Sends a request once, on a connection that is kept; `hangsUp` is when to end it without waiting any longer. */
-  async #post(instance, agent, body, headers = {}, hangsUp = undefined, isStranger = false) {
+  /** Sends a request once; `hangsUp` is when to end it without waiting any longer. */
+  async #post(instance, { lines, isStranger }, body, headers = {}, hangsUp = undefined) {
     const known = isStranger ? headers : { ...headers, authorization: `Bearer ${this.#world.token}` };
     const sent = performance.now();
-    const signal = AbortSignal.timeout(hangsUp ?? PATIENCE_MS);
-    const answer = await post(this.#world.instances[instance].port, agent, body, known, false, { signal });
-    if (answer.status === 0 && signal.aborted && hangsUp === undefined) answer.code = 'TIMED_OUT';
-    let data;
+    const { status, text } = await lines[instance].ask(body, known, hangsUp ?? PATIENCE_MS);
+    const ms = performance.now() - sent;
+    if (status === 0) return { status, code: text, text, ms, sent };
+    let answer = {};
     try {
-      ({ data } = JSON.parse(answer.text));
+      answer = JSON.parse(text);
     } catch {
       // No JSON, no data.
     }
-    return { ...answer, sent, data, isWhole: answer.status === 200 && data && !answer.errors };
+    const { data, errors } = answer;
+    const code = errors?.[0]?.extensions?.code ?? '';
+    return { status, code, text, ms, sent, data, isWhole: status === 200 && data && !errors };
   }
 }

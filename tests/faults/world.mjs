@@ -1,7 +1,6 @@
 // Three instances that share a PostgreSQL and a Redis, each on ways of its own to both.
 
 import { execFileSync } from 'node:child_process';
-import http from 'node:http';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -102,7 +101,4 @@ export class World {
     for (const way of this.ways) way.close();
   }
 }
-
-/** Connections of one client, kept alive, to each instance. */
-export const connections = () => new http.Agent({ keepAlive: true, maxSockets: 1 });
 
