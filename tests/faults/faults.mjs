@@ -29,6 +29,8 @@ const PATIENCE = 3;
 const MEMORY = 256;
 /** Longest time that a connection may be in use when nobody asks. */
 const KEPT_MS = 10_000;
+/** Longest time that instances may still send some away when all is well again: who came before is served before. */
+const SETTLED_MS = 1000;
 const SECONDS = 3;
 /** Readers for as long as one thing after another happens. */
 const READERS = 20;
@@ -107,21 +109,30 @@ function counted(failures) {
   return [...kinds].map(([kind, count]) => `${kind}: ${count}`).join(', ');
 }
 
+/** Tells failures of which nothing is the reason any more, and gives how long after all was well some were sent away. */
+function tellStray(after, begun, calm) {
+  const isShed = ({ kind, sent }) => kind === 'BUSY' && sent > calm && sent - calm < SETTLED_MS * PATIENCE;
+  const late = load.failures.filter(({ sent, ms }) => sent > calm || sent + ms < begun);
+  const stray = late.filter((failure) => !isShed(failure));
+  if (stray.length) checker.tells(`after ${after} failures when nothing was wrong: ${counted(stray)}`);
+  return Math.max(0, ...late.filter(isShed).map(({ sent, ms }) => sent + ms - calm));
+}
+
 function judge(scenario, context, { struck, well, recovery, reads }) {
-  const { spares = () => false, lasts, told, unread, of, within = RECOVERY[of] } = scenario;
+  const { name, spares = () => false, lasts, told, unread, of, within = RECOVERY[of] } = scenario;
   const { failures } = load;
   const broken = failures.filter((failure) => !spares(failure, context));
   if (broken.length) checker.tells(`failures that should not be: ${counted(broken)}`);
   const calm = lasts ? Infinity : Math.max(well, struck + (scenario.within ?? 0));
-  const stray = failures.filter(({ sent, ms }) => sent + ms < struck || sent > calm);
-  if (stray.length) checker.tells(`failures when nothing was wrong: ${counted(stray)}`);
+  const settled = tellStray(name, struck, calm);
   if (of && recovery > within * PATIENCE) checker.tells(`it took ${Math.round(recovery)} ms until all was well, not ${within}`);
   const unwritten = failures.filter(({ what, sent }) => what === 'write' && sent > struck + 200);
   const late = percentile(unwritten.map(({ ms }) => ms), 0.95);
   if (told && late > told * PATIENCE) checker.tells(`writes were told in ${Math.round(late)} ms, not ${told}`);
   const missed = failures.filter(({ what }) => what === 'read').length;
   if (unread && missed > unread * (reads + missed)) checker.tells(`${missed} of ${reads + missed} reads failed`);
-  return told ? `writes told in ${Math.round(late)} ms` : '';
+  const figures = [told && `writes told in ${Math.round(late)} ms`, settled && `busy for ${Math.round(settled)} ms more`];
+  return figures;
 }
 
 /** Tells what is new of what must not be. */
@@ -149,7 +160,7 @@ async function one(scenario) {
   const figures = [
     `${reads} reads`, `slowest ${Math.round(load.slowestRead)} ms`, `${load.writes} writes`,
     load.refused && `${load.refused} too late`,
-    of && `well in ${Math.round(recovery)} ms${late}`, seen, counted(load.failures),
+    of && `well in ${Math.round(recovery)} ms${late}`, ...seen, counted(load.failures),
   ];
   console.log(`${scenario.name.padEnd(22)} ${figures.filter(Boolean).join('; ')}`);
   return tell();
@@ -163,7 +174,7 @@ async function random(minutes) {
   const fit = SCENARIOS.filter(({ name, lasts, can = true }) => can && !lasts && !APART.includes(name));
   const [began, first] = [performance.now(), checker.reads];
   const worst = new Map();
-  let [happened, minute, calm, before] = [0, 1, 0, { reads: first, writes: 0 }];
+  let [happened, minute, calm, settled, before] = [0, 1, 0, 0, { reads: first, writes: 0 }];
   load.begin({ readers: READERS });
   while (performance.now() - began < minutes * 60_000) {
     const scenario = oneOf(dice, fit);
@@ -182,15 +193,15 @@ async function random(minutes) {
     calm = Math.max(calm, performance.now(), ...both.map(({ within = 0 }) => struck + within));
     happened += both.length;
     await sleep(300 + dice(1000));
-    const stray = load.failures.filter(({ sent }) => sent > calm);
-    if (stray.length) checker.tells(`after ${both.map(({ name }) => name)} failures when nothing was wrong: ${counted(stray)}`);
+    settled = Math.max(settled, tellStray(both.map(({ name }) => name), -Infinity, calm));
     const elapsed = (performance.now() - began) / 60_000;
     if (elapsed < minute && elapsed < minutes) continue;
     const { files, largest: now } = world.sizes();
     const kinds = counted(load.failures.splice(0));
     const figures = [
       `${checker.reads - before.reads} reads`, `${load.writes - before.writes} writes`, `${happened} faults`,
-      `${Math.round(now)} MiB`, `${files} files`, ...[...worst].map(([of, ms]) => `${of} well in ${Math.round(ms)} ms`), kinds,
+      `${Math.round(now)} MiB`, `${files} files`, ...[...worst].map(([of, ms]) => `${of} well in ${Math.round(ms)} ms`),
+      settled && `busy for ${Math.round(settled)} ms more`, kinds,
     ];
     console.log(`${`random ${Math.round(elapsed * 10) / 10} min`.padEnd(22)} ${figures.filter(Boolean).join('; ')}`);
     tell();
