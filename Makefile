@@ -135,7 +135,7 @@ setup:
 	@sh .ci/setup postgres
 
 setup-test:
-	@sh .ci/setup postgres pgbouncer redis openssl node chromium nginx haproxy promtool
+	@sh .ci/setup postgres pgbouncer redis openssl node chromium nginx haproxy promtool faketime
 
 setup-bench:
 	@sh .ci/setup postgres node wrk

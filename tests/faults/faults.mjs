@@ -132,7 +132,7 @@ function judge(scenario, context, { struck, well, recovery, reads }) {
   const missed = failures.filter(({ what }) => what === 'read').length;
   if (unread && missed > unread * (reads + missed)) checker.tells(`${missed} of ${reads + missed} reads failed`);
   const figures = [told && `writes told in ${Math.round(late)} ms`, settled && `busy for ${Math.round(settled)} ms more`];
-  return figures;
+  return [context.seen, ...figures];
 }
 
 /** Tells what is new of what must not be. */

@@ -32,6 +32,8 @@ const list = (filter, sort) => `products(first: 50, filter: { ${filter} }, sortB
   nodes { ${SHOWN} } }`;
 const STOCKED = `query($least: Int!) { ${list('sku: { startsWith: "HOT-" }, stock: { gte: $least }', 'STOCK')} }`;
 const LATEST = `{ ${list('tags: { anyOf: ["hot"] }', 'UPDATED_AT')} }`;
+const PAGE = `query($after: String) { products(first: 5, after: $after, filter: { sku: { startsWith: "HOT-" } },
+  sortBy: [{ field: NAME, direction: ASC }]) { nodes { ${SHOWN} } pageInfo { endCursor hasNextPage } } }`;
 const MEMBERS = `query($sku: String!) { products(first: 100, filter: { sku: { startsWith: $sku } }) {
   totalCount nodes { ${SHOWN} } } }`;
 
@@ -51,6 +53,10 @@ export class Load {
   #sent = 0;
   #token;
   #pending = new Set();
+  /** The instance that nobody is sent to, as balancers do with one that is not ready. */
+  avoided;
+  /** Requests to each instance that have no answer yet. */
+  underWay = Array(INSTANCES).fill(0);
   /** How many in a hundred attempts at a write hang up before there is an answer. */
   hangUps = 0;
   /** For each instance, when the latest write and read were sent that it answered. */
@@ -130,6 +136,41 @@ export class Load {
     return { id: this.#lonely, code: done ? 'done' : answer.code };
   }
 
+  /** Sends one write under one key to each instance: what they say must be the same. */
+  async writesOnce() {
+    const [id, key] = [oneOf(this.#dice, this.#hot), `once-${this.#sent++}`];
+    this.#checker.begins(id);
+    const write = (client, instance) => this.#write(client, ADJUST, { id, delta: 1 }, instance, key);
+    const all = this.#world.instances.map((_, instance) => this.#once((client) => write(client, instance)));
+    const [first, ...others] = (await Promise.all(all)).map((done) => JSON.stringify(done));
+    if (others.some((other) => other !== first)) this.#checker.tells(`one write was told as ${[first, ...others]}`);
+    this.#checker.acknowledges(JSON.parse(first));
+    this.writes -= others.length;
+  }
+
+  /** Goes through a list, to another instance for each page. */
+  async turnsPages() {
+    const question = this.#checker.asks({ ids: this.#hot });
+    const shown = [];
+    await this.#once(async (client) => {
+      for (let page = 0, after = null; page === 0 || after; page++) {
+        const answer = await this.#post(page % INSTANCES, client, document(PAGE, { after }));
+        if (!answer.isWhole) return this.#failed('read', page % INSTANCES, answer);
+        const { nodes, pageInfo } = answer.data.products;
+        shown.push(...nodes.map(product));
+        after = pageInfo.hasNextPage && pageInfo.endCursor;
+      }
+      return this.#checker.saw(client, question, shown);
+    });
+  }
+
+  /** Whether an instance takes this token for valid. */
+  async knows(instance, token) {
+    const answer = await this.#once((client) => this.#post(instance, { ...client, token }, document('{ me { id } }')));
+    if (!answer.isWhole && answer.code !== 'UNAUTHENTICATED') this.#failed('read', instance, answer);
+    return answer.isWhole;
+  }
+
   #later(work) {
     const pending = work.finally(() => this.#pending.delete(pending));
     this.#pending.add(pending);
@@ -155,6 +196,12 @@ export class Load {
     } finally {
       for (const line of lines) line.close();
     }
+  }
+
+  /** One of the instances that one is sent to. */
+  #any() {
+    const instance = this.#dice(INSTANCES);
+    return instance === this.avoided ? (instance + 1) % INSTANCES : instance;
   }
 
   async #writeAny(client) {
@@ -191,12 +238,11 @@ export class Load {
   }
 
   /** Sends a write under a key, again and again, until it has its true answer: what it made, or nothing if it was refused. */
-  async #write(client, query, variables, first) {
+  async #write(client, query, variables, first, key = `write-${this.#sent++}`) {
     const body = document(query, variables);
-    const key = `write-${this.#sent++}`;
     const began = performance.now();
     for (let attempt = 0; ; attempt++) {
-      const instance = attempt === 0 && first !== undefined ? first : this.#dice(INSTANCES);
+      const instance = attempt === 0 && first !== undefined ? first : this.#any();
       const hangsUp = this.#dice(100) < this.hangUps ? this.#dice(40) : undefined;
       const answer = await this.#post(instance, client, body, { 'idempotency-key': key }, hangsUp);
       const { write } = answer.data ?? {};
@@ -223,7 +269,7 @@ export class Load {
   }
 
   async #readAny(client, on) {
-    const instance = on ?? this.#dice(INSTANCES);
+    const instance = on ?? this.#any();
     const id = oneOf(this.#dice, this.#hot);
     const kind = this.#dice(5);
     // Some ask what others have just asked, others what nobody did yet.
@@ -261,10 +307,12 @@ export class Load {
   }
 
   /** Sends a request once; `hangsUp` is when to end it without waiting any longer. */
-  async #post(instance, { lines, isStranger }, body, headers = {}, hangsUp = undefined) {
-    const known = isStranger ? headers : { ...headers, authorization: `Bearer ${this.#world.token}` };
+  async #post(instance, { lines, isStranger, token = this.#world.token }, body, headers = {}, hangsUp = undefined) {
+    const known = isStranger ? headers : { ...headers, authorization: `Bearer ${token}` };
     const sent = performance.now();
+    this.underWay[instance]++;
     const { status, text } = await lines[instance].ask(body, known, hangsUp ?? PATIENCE_MS);
+    this.underWay[instance]--;
     const ms = performance.now() - sent;
     if (status === 0) return { status, code: text, text, ms, sent };
     let answer = {};

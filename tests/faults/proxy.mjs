@@ -32,6 +32,11 @@ export class Proxy {
     return this.#server.address().port;
   }
 
+  /** From now on it leads to another port; who is on it stays on the old way. */
+  leadsTo(port) {
+    this.#to = port;
+  }
+
   /** From now on each piece takes up to so many milliseconds. */
   delay(ms) {
     this.#delay = ms;

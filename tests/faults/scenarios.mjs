@@ -8,12 +8,16 @@
 
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { bounded } from '../attacks/proc.mjs';
 import { freePort } from '../attacks/server.mjs';
+import { dial, head } from '../attacks/wire.mjs';
 import { oneOf } from './dice.mjs';
+import { Listener } from './listener.mjs';
 import { FIRST_PRICE } from './load.mjs';
-import { until } from './stores.mjs';
+import { Proxy } from './proxy.mjs';
+import { Redis, until } from './stores.mjs';
 
 /** Milliseconds until what is well again is in use again. */
 export const RECOVERY = { redis: 5_000, database: 3_000, instance: 2_000 };
@@ -22,12 +26,45 @@ const any = () => true;
 const shed = ({ kind }) => kind === 'BUSY';
 const chosen = ({ instance }, { victim }) => instance === victim.number;
 const MEMORY = 1024 ** 3;
+/** How often a Redis that will die is told something that its replica may not hear. */
+const TICK_MS = 100;
+/** Who listens to an instance that ends, and who dawdles, some of them with so many pages that they do not read. */
+const [LISTENERS, DAWDLERS, DAWDLED_PAGES] = [100, 20, 40];
+/** Longest time until it has ended, whatever they do; and what listeners are told. */
+const [DRAINED_MS, GOING_AWAY] = [20_000, 1001];
+const HOUR = 3600;
+/** Seconds that clocks may differ. */
+const LEEWAY = 5;
+/** When tokens begin and end by the clock of whoever is asked, and whether they hold; asking may take a few seconds. */
+const TOKENS = [
+  { iat: LEEWAY - 1, nbf: LEEWAY - 1, holds: true },
+  { iat: 3 * LEEWAY, nbf: -LEEWAY, holds: false },
+  { iat: -LEEWAY, nbf: 3 * LEEWAY, holds: false },
+  { exp: -1, holds: true },
+  { exp: -LEEWAY - 1, holds: false },
+];
 
 /** One of the instances, which it stays until the scenario is over. */
 const choose = (context) => (context.victim = oneOf(context.dice, context.world.instances));
 const redisWays = ({ world }) => world.instances.map(({ redis }) => redis);
 const databaseWays = ({ world }) => world.instances.flatMap(({ database }) => database);
 const mend = ({ world }) => world.ways.forEach((way) => way.heal());
+
+/** Starts an instance where it was. */
+async function startAgain(context, instance) {
+  const began = performance.now();
+  await instance.start('--auto-migrate', 'false');
+  context.recovery = Math.max(context.recovery ?? 0, performance.now() - began);
+}
+
+/** Kills an instance and starts it again. */
+async function replace(context, instance) {
+  (context.victims ??= new Set()).add(instance.number);
+  await instance.kill();
+  await startAgain(context, instance);
+}
+
+const replaced = ({ instance, kind }, { victims }) => kind.startsWith('hang-up') && victims.has(instance);
 
 /** Redis refuses in one way after another; each with what ends it. */
 const REFUSALS = [
@@ -88,6 +125,37 @@ export const SCENARIOS = [
       Object.assign(context, { turn: turn + 1, mended: last });
     },
     heal: ({ world, mended }) => world.redis.ask(mended),
+    of: 'redis',
+  },
+  {
+    name: 'redis-failover',
+    promise: 'Redis dies, a replica that is up to two seconds behind takes its place, and no request fails',
+    strike: async (context) => {
+      const { world, dice } = context;
+      context.replica = await Redis.start();
+      context.link = await Proxy.before(world.redis.port, dice);
+      await context.replica.ask(`REPLICAOF 127.0.0.1 ${context.link.port}`);
+      // What was written before a replica came it need not confirm.
+      await until('the replica has all', async () => {
+        await world.redis.ask('INCR faults:ticks');
+        return (await world.redis.ask('WAIT 1 100')) === ':1';
+      });
+      context.link.delay(2000);
+    },
+    every: TICK_MS,
+    again: async (context) => (context.ticks = await context.world.redis.ask('INCR faults:ticks')),
+    heal: async (context) => {
+      const { world, checker, replica, link } = context;
+      await world.redis.kill();
+      await replica.ask('REPLICAOF NO ONE');
+      const [ticks, known] = [context.ticks, await replica.ask('INCR faults:ticks')].map((told) => Number(told.slice(1)));
+      const missed = ticks - (known - 1);
+      if (missed < Math.min(ticks, 10) / 2) checker.tells(`the replica lacked ${missed} of ${ticks} ticks only`);
+      for (const way of redisWays(context)) way.leadsTo(replica.port);
+      link.close();
+      world.redis = replica;
+      context.seen = `${missed * TICK_MS} ms were lost`;
+    },
     of: 'redis',
   },
   {
@@ -249,15 +317,78 @@ export const SCENARIOS = [
     promise: 'one instance after another dies and is started again: only its own requests fail, and serve again 2 s later',
     seconds: 6,
     every: 2000,
-    again: async (context) => {
-      const victim = choose(context);
-      (context.victims ??= new Set()).add(victim.number);
-      await victim.kill();
-      const began = performance.now();
-      await victim.start('--auto-migrate', 'false');
-      context.recovery = Math.max(context.recovery ?? 0, performance.now() - began);
+    again: (context) => replace(context, choose(context)),
+    spares: replaced,
+    of: 'instance',
+  },
+  {
+    name: 'instance-drained',
+    promise: 'an instance is told to end, some clients dawdle, a hundred listen: no request fails, and it ends within 20 s',
+    seconds: 0,
+    strike: async (context) => {
+      const { world, load, checker } = context;
+      const { number, port, server } = choose(context);
+      const query = 'subscription { productEvents(filter: { sku: { startsWith: "ALONE" } }) { cursor } }';
+      const listeners = Array.from({ length: LISTENERS }, (_, count) => new Listener(port, query, count % 2 === 0));
+      await until('all listeners hear', async () => {
+        await load.adjustOnce((number + 1) % world.instances.length);
+        return listeners.every(({ events }) => events);
+      });
+      const pages = 'GET /schema.graphql HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(DAWDLED_PAGES);
+      const half = head({ 'content-length': 1000 }) + '{';
+      const dawdlers = Array.from({ length: DAWDLERS }, (_, count) => dial(port, count % 2 ? pages : half, { reads: false }));
+      await until('a request is under way', () => load.underWay[number] > 0);
+      const [told, waiting] = [performance.now(), load.underWay[number]];
+      server.process.kill('SIGTERM');
+      await until('it is not ready', async () => (await server.get('/readyz'))?.status !== 200);
+      load.avoided = number;
+      await until('it has ended', () => server.end);
+      const took = performance.now() - told;
+      if (took > DRAINED_MS) checker.tells(`an instance that was told to end did so after ${Math.round(took)} ms`);
+      if (server.end !== 'exit code 0') checker.tells(`an instance that was told to end did so with ${server.end}`);
+      await Promise.race([Promise.all(listeners.map(({ closed }) => closed)), sleep(1000)]);
+      const unlike = listeners.filter(({ code }) => code !== GOING_AWAY);
+      if (unlike.length) checker.tells(`${unlike.length} listeners were told ${unlike[0].code}, not ${GOING_AWAY}`);
+      for (const listener of listeners) listener.end();
+      for (const { socket } of dawdlers) socket.destroy();
+      context.seen = `ended in ${Math.round(took)} ms with ${waiting} requests under way`;
     },
-    spares: ({ instance, kind }, { victims }) => kind.startsWith('hang-up') && victims.has(instance),
+    heal: async (context) => {
+      await startAgain(context, context.victim);
+      context.load.avoided = undefined;
+    },
+    of: 'instance',
+  },
+  {
+    name: 'clock-wrong',
+    promise: 'the clock of one instance is an hour ahead, then behind: it judges tokens by that, to 5 s, and all else is right',
+    // Elsewhere programs cannot be lied to so easily.
+    can: process.platform === 'linux',
+    seconds: 4,
+    every: 1500,
+    again: async (context) => {
+      const { world, load, checker, turn = 0 } = context;
+      const victim = (context.victim ??= choose(context));
+      victim.ahead = turn % 2 ? -HOUR : HOUR;
+      await replace(context, victim);
+      for (const { number, ahead } of world.instances) {
+        for (const { holds, ...claims } of TOKENS) {
+          const now = Math.floor(Date.now() / 1000) + ahead;
+          const moments = Object.entries(claims).map(([name, seconds]) => [name, now + seconds]);
+          const known = await load.knows(number, world.sign(Object.fromEntries(moments)));
+          const is = `a token with ${Object.entries(claims).map(([name, seconds]) => `${name} in ${seconds} s`).join()}`;
+          if (known !== holds) checker.tells(`${is} is ${known ? 'valid' : 'refused'} where the clock is ${ahead} s ahead`);
+        }
+      }
+      await load.writesOnce();
+      await load.turnsPages();
+      context.turn = turn + 1;
+    },
+    heal: async (context) => {
+      context.victim.ahead = 0;
+      await replace(context, context.victim);
+    },
+    spares: replaced,
     of: 'instance',
   },
   {

@@ -198,7 +198,7 @@ export class Redis extends Store {
 
   /** Starts it, also after it was killed, and waits until it answers. */
   async startAgain() {
-    const forgetful = ['--save', '', '--appendonly', 'no'];
+    const forgetful = ['--save', '', '--appendonly', 'no', '--repl-diskless-sync-delay', '0'];
     const here = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder];
     this.spawn(['redis-server', ...here, ...forgetful], {});
     await until('Redis answers', async () => (await this.ask('PING').catch(() => '')) === '+PONG');

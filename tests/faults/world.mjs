@@ -1,7 +1,8 @@
 // Three instances that share a PostgreSQL and a Redis, each on ways of its own to both.
 
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { memory, openFiles } from '../attacks/proc.mjs';
@@ -11,11 +12,23 @@ import { Proxy } from './proxy.mjs';
 import { Postgres, Redis, scratch } from './stores.mjs';
 
 export const INSTANCES = 3;
+/** Seconds. */
+const LONG_AGO = 2 * 3600;
 const EMAIL = 'staff@stockroom.test';
 const PASSWORD = 'correct horse';
 const LOGIN = `mutation { login(input: { email: "${EMAIL}", password: "${PASSWORD}" }) { tokens { accessToken } } }`;
 
+/** What makes a program take it for so many seconds later than it is, in its environment. How fast time goes it knows. */
+function clock(ahead) {
+  if (!ahead) return {};
+  const library = execFileSync('faketime', ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+  return { LD_PRELOAD: library, FAKETIME: `${ahead > 0 ? '+' : ''}${ahead}`, FAKETIME_DONT_FAKE_MONOTONIC: '1' };
+}
+
 class Instance {
+  /** Seconds that its clock is ahead. */
+  ahead = 0;
+
   constructor(world, number, ways) {
     Object.assign(this, { world, number, ...ways });
   }
@@ -26,11 +39,14 @@ class Instance {
     const stores = ['--database-url', postgres.url(this.pooled.port), '--database-direct-url', postgres.url(this.direct.port)];
     const cache = ['--redis-url', `redis://127.0.0.1:${this.redis.port}`];
     const unlimited = ['--rate-limit', 'off', '--login-limit', 'off', '--login-address-limit', 'off'];
-    const calm = ['--access-token-ttl', '48h', '--shutdown-delay', '0s', '--jwt-private-key-file', key];
+    const calm = ['--access-token-ttl', '48h', '--shutdown-delay', '1s', '--jwt-private-key-file', key];
     const flags = [...stores, ...cache, ...unlimited, ...calm, ...more];
     // It tells a great deal of what it meets here, which nobody reads.
-    const env = { LOG: 'error' };
+    const env = { LOG: 'error', ...clock(this.ahead) };
     this.server = await Server.start(binary, { flags, env, port: this.server?.port });
+    // What shares that clock among processes, and would outlive a kill.
+    const shared = [`faketime_shm_${this.server.pid}`, `sem.faketime_sem_${this.server.pid}`];
+    if (this.ahead) for (const name of shared) rmSync(join('/dev/shm', name), { force: true });
   }
 
   get port() {
@@ -51,13 +67,17 @@ class Instance {
 }
 
 export class World {
+  #signs;
+  #granted;
+
   /** Starts all, which takes a few seconds. */
   static async start(binary, dice) {
     const world = new World();
     world.binary = binary;
     const folder = scratch();
     world.key = join(folder, 'key.pem');
-    writeFileSync(world.key, execFileSync(binary, ['keys', 'generate'], { cwd: folder }), { mode: 0o600 });
+    world.#signs = generateKeyPairSync('ed25519').privateKey;
+    writeFileSync(world.key, world.#signs.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
     [world.postgres, world.redis] = await Promise.all([Postgres.start(), Redis.start()]);
     world.instances = [];
     for (let number = 0; number < INSTANCES; number++) {
@@ -73,8 +93,19 @@ export class World {
     const url = ['--database-url', world.postgres.url()];
     execFileSync(binary, [...create, ...url], { cwd: folder, input: `${PASSWORD}\n`, stdio: ['pipe', 'ignore', 'inherit'] });
     const answer = JSON.parse((await post(first.port, false, document(LOGIN))).text);
-    world.token = answer.data.login.tokens.accessToken;
+    world.#granted = answer.data.login.tokens.accessToken;
+    world.token = world.sign();
     return world;
+  }
+
+  /** A token as the instances sign it, but with these claims, and granted before any clock that they have here. */
+  sign(claims) {
+    const [head, granted] = this.#granted.split('.');
+    const given = JSON.parse(Buffer.from(granted, 'base64url'));
+    const past = { iat: given.iat - LONG_AGO, nbf: given.iat - LONG_AGO };
+    const all = Buffer.from(JSON.stringify({ ...given, jti: randomUUID(), ...past, ...claims })).toString('base64url');
+    const signature = sign(null, Buffer.from(`${head}.${all}`), this.#signs);
+    return `${head}.${all}.${signature.toString('base64url')}`;
   }
 
   /** Every way of every instance. */
