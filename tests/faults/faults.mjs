@@ -144,6 +144,7 @@ function tell() {
 async function one(scenario) {
   if (scenario.can === false) return console.log(`${scenario.name.padEnd(22)} skipped: this machine does not let us`);
   const [context, readsBefore] = [{ world, load, dice, checker }, checker.reads];
+  load.during = scenario.name;
   load.begin();
   await sleep(700);
   const struck = performance.now();
@@ -182,6 +183,7 @@ async function random(minutes) {
     const both = dice(3) === 0 && scenario.of !== 'instance' && other.of !== 'instance' ? [scenario, other] : [scenario];
     const seconds = 0.2 + dice(options.minutes ? 60 : 25) / 10;
     const contexts = both.map(() => ({ world, load, dice, checker }));
+    load.during = both.map(({ name }) => name).join();
     const struck = performance.now();
     await Promise.all(both.map((it, number) => happens(it, contexts[number], seconds).then((took) => {
       // Where two things happen, one does not recover before the other is over.

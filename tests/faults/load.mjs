@@ -57,6 +57,8 @@ export class Load {
   avoided;
   /** Requests to each instance that have no answer yet. */
   underWay = Array(INSTANCES).fill(0);
+  /** What happens now, or happened last. */
+  during = 'nothing';
   /** How many in a hundred attempts at a write hang up before there is an answer. */
   hangUps = 0;
   /** For each instance, when the latest write and read were sent that it answered. */
@@ -302,7 +304,10 @@ export class Load {
     const kind = status === 0 ? `hang-up ${code}` : code || `status ${status}`;
     // A cut connection has no code; whatever else a server says of itself must be one of few things.
     if (status !== 0 && !FAILED.includes(code)) this.#checker.tells(`a ${what} was answered ${status} ${text.slice(0, 200)}`);
-    if (code === 'TIMED_OUT') this.#checker.tells(`a ${what} had no answer in ${PATIENCE_MS / 1000} s`);
+    if (code === 'TIMED_OUT') {
+      const asked = `a ${what} that instance ${instance} was asked for during ${this.during}`;
+      this.#checker.tells(`${asked} had no answer in ${PATIENCE_MS / 1000} s`);
+    }
     this.failures.push({ what, instance, kind, sent, ms });
   }
 
