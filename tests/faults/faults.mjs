@@ -109,7 +109,7 @@ function counted(failures) {
   return [...kinds].map(([kind, count]) => `${kind}: ${count}`).join(', ');
 }
 
-/** Tells failures of which nothing is the reason any more, and gives how long after all was well some were sent away. */
+/** Tells failures of which nothing is the reason any more; gives how long after all was well some were sent away. */
 function tellStray(after, begun, calm) {
   const isShed = ({ kind, sent }) => kind === 'BUSY' && sent > calm && sent - calm < SETTLED_MS * PATIENCE;
   const late = load.failures.filter(({ sent, ms }) => sent > calm || sent + ms < begun);
@@ -131,8 +131,8 @@ function judge(scenario, context, { struck, well, recovery, reads }) {
   if (told && late > told * PATIENCE) checker.tells(`writes were told in ${Math.round(late)} ms, not ${told}`);
   const missed = failures.filter(({ what }) => what === 'read').length;
   if (unread && missed > unread * (reads + missed)) checker.tells(`${missed} of ${reads + missed} reads failed`);
-  const figures = [told && `writes told in ${Math.round(late)} ms`, settled && `busy for ${Math.round(settled)} ms more`];
-  return [context.seen, ...figures];
+  const untilTold = told && `writes told in ${Math.round(late)} ms`;
+  return [context.seen, untilTold, settled && `busy for ${Math.round(settled)} ms more`];
 }
 
 /** Tells what is new of what must not be. */

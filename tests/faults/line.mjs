@@ -24,7 +24,7 @@ export class Line {
     this.#port = port;
   }
 
-  /** Sends a request, and hangs up if there is no answer in `patience` milliseconds. Without an answer the status is 0. */
+  /** Sends a request, and hangs up if there is no answer in `patience` milliseconds; then, too, the status is 0. */
   ask(body, headers, patience) {
     return new Promise((resolve) => {
       const late = setTimeout(() => this.#over('TIMED_OUT'), patience);

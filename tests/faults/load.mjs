@@ -11,7 +11,7 @@ import { INSTANCES } from './world.mjs';
 const HOT = 12;
 /** Products of a group: a list shows all of it. */
 const GROUP = 40;
-/** Groups that are read: the latest, so that it costs the same whenever one looks. The others are looked at in the end. */
+/** Groups that are read: the latest, so that it costs the same whenever one looks. The others are for the end. */
 const READ_GROUPS = 25;
 /** What a product costs at first, and never again: what changes nothing makes no version. */
 export const FIRST_PRICE = '0.25';
@@ -103,8 +103,8 @@ export class Load {
   }
 
   /**
-   * The milliseconds until each instance has answered a read and a write that were sent after now. Asks for that itself,
-   * and ends when all that it asked has its answer, so that nobody else waits for that any more.
+   * The milliseconds until each instance has answered a read and a write that were sent after now. Asks for that
+   * itself, and ends when all that it asked has its answer, so that nobody else waits for that any more.
    */
   async recovered(patience = 30_000) {
     const since = performance.now();

@@ -18,7 +18,7 @@ const EMAIL = 'staff@stockroom.test';
 const PASSWORD = 'correct horse';
 const LOGIN = `mutation { login(input: { email: "${EMAIL}", password: "${PASSWORD}" }) { tokens { accessToken } } }`;
 
-/** What makes a program take it for so many seconds later than it is, in its environment. How fast time goes it knows. */
+/** What makes a program take it for so many seconds later than it is. How fast time goes it knows all the same. */
 function clock(ahead) {
   if (!ahead) return {};
   const library = execFileSync('faketime', ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
