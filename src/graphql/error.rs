@@ -259,17 +259,22 @@ pub fn refusal(code: &str, message: &str, request_id: Option<&str>) -> Value {
     json!({ "errors": [{ "message": cut(message), "extensions": extensions }] })
 }
 
-/// Whether nothing was done, for want of room alone.
-pub fn is_shed(response: &Response) -> bool {
-    let is_busy = |error: &ServerError| {
-        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-        code == Some(&async_graphql::Value::from("BUSY"))
+/// The code of why nothing was done that may be done in a moment, for want of room or of the database. `None` where something
+/// was, or for another reason.
+pub fn postponed(response: &Response) -> Option<&'static str> {
+    use async_graphql::Value;
+
+    let code = |error: &ServerError| match error.extensions.as_ref()?.get("code")? {
+        Value::String(code) => ["BUSY", "UNAVAILABLE"].into_iter().find(|known| known == code),
+        _ => None,
     };
     let nothing = match &response.data {
-        async_graphql::Value::Object(fields) => fields.values().all(|value| *value == async_graphql::Value::Null),
-        data => *data == async_graphql::Value::Null,
+        Value::Object(fields) => fields.values().all(|value| *value == Value::Null),
+        data => *data == Value::Null,
     };
-    nothing && !response.errors.is_empty() && response.errors.iter().all(is_busy)
+    let codes: Vec<_> = response.errors.iter().map(code).collect::<Option<_>>().filter(|_| nothing)?;
+    // Of both the latter says more.
+    codes.into_iter().max()
 }
 
 /// The body of a response; a request that was not executed has no `data`, not even null.

@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::config::StatusCodes;
 use crate::graphql::context::Asker;
-use crate::graphql::error::{is_shed, refusal, response_body};
+use crate::graphql::error::{postponed, refusal, response_body};
 use crate::infra::metrics::Counted;
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
@@ -326,8 +326,7 @@ impl Given {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Made { refused: true, .. } => "invalid",
-            Self::Made { response, .. } if is_shed(response) => "busy",
-            Self::Made { response, .. } if !response.errors.is_empty() => "errors",
+            Self::Made { response, .. } if !response.errors.is_empty() => postponed(response).unwrap_or("errors"),
             _ => "ok",
         }
     }
@@ -335,7 +334,7 @@ impl Given {
     fn status(&self, media_type: MediaType, codes: StatusCodes) -> StatusCode {
         match (self.outcome(), codes) {
             ("invalid", _) => Code::ValidationFailed.status(media_type, codes),
-            ("busy", _) => StatusCode::SERVICE_UNAVAILABLE,
+            ("BUSY" | "UNAVAILABLE", _) => StatusCode::SERVICE_UNAVAILABLE,
             ("errors", StatusCodes::Draft) => StatusCode::from_u16(294).unwrap_or(StatusCode::OK),
             _ => StatusCode::OK,
         }

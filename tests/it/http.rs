@@ -324,6 +324,16 @@ async fn readiness_names_a_database_that_is_gone_and_liveness_does_not_care() {
     let body: Value = response.json().await.unwrap();
     assert_eq!((&body["ready"], &body["postgres"]["ok"]), (&json!(false), &json!(false)));
     assert_eq!(get("/livez").await.status(), 200);
+    // Balancers learn of it from any answer, and alerts from the metrics.
+    let response = server.anonymous().post("{ products { nodes { id } } }", &json!({})).await;
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(
+        (&body["data"]["products"], &body["errors"][0]["extensions"]["code"]),
+        (&Value::Null, &json!("UNAVAILABLE"))
+    );
+    let figures = get("/metrics").await.text().await.unwrap();
+    assert!(figures.contains("stockroom_requests_total{operation=\"query\",outcome=\"UNAVAILABLE\"} 1"), "{figures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,13 +52,12 @@ pub async fn by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> Que
 /// The same, locked until the transaction ends.
 pub async fn lock_by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> QueryResult<Option<Product>> {
     // Boxed conditions cannot be locked, ids can.
-    let id = match key {
-        ProductKey::Id(id) => *id,
-        _ => {
-            let found = products::table.filter(has_key(key)).select(products::id).first(connection).await;
-            let Some(id) = found.optional()? else { return Ok(None) };
-            id
-        }
+    let id = if let ProductKey::Id(id) = key {
+        *id
+    } else {
+        let found = products::table.filter(has_key(key)).select(products::id).first(connection).await;
+        let Some(id) = found.optional()? else { return Ok(None) };
+        id
     };
     let query = products::table.find(id).select(Product::as_select()).for_no_key_update();
     let locked: Option<Product> = query.first(connection).await.optional()?;

@@ -417,11 +417,7 @@ impl Written {
 }
 
 /// A field with a value of its own.
-fn leaf<T, V: Serialize>(of: fn(&T) -> V) -> Write<T>
-where
-    T: 'static,
-    V: 'static,
-{
+fn leaf<T: 'static, V: Serialize + 'static>(of: fn(&T) -> V) -> Write<T> {
     Box::new(move |value, written| written.put(&of(value)))
 }
 
