@@ -2,6 +2,9 @@
 // share of the limit in the same run says something.
 //
 //   node benches/load/bench.mjs STOCKROOM LIMITS [--products=100000] [--rounds=3] [--seconds=5] [--only=W1,W4]
+//     [--instances=3]
+//
+// With `--instances` it also tells what so many strict ones do together, from one on, with the same connections.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,6 +21,7 @@ const flag = (name, otherwise) => flags.find((it) => it.startsWith(`--${name}=`)
 const products = Number(flag('products', 100_000));
 const rounds = Number(flag('rounds', 3));
 const seconds = Number(flag('seconds', 5));
+const instances = Number(flag('instances', 1));
 const only = flag('only', 'W1,W2,W3,W4').split(',');
 const CONNECTIONS = 32;
 const run = promisify(execFile);
@@ -139,12 +143,12 @@ async function workloads(server, token) {
 }
 
 /** One run of wrk. */
-async function load(target, lines, time, postgres) {
+async function load(target, lines, time, postgres, connections = CONNECTIONS) {
   const file = join(folder, `${target.name}.tsv`);
   writeFileSync(file, lines.join('\n'));
   const url = `http://127.0.0.1:${target.port}`;
   const before = [target.cpu(), cpuOfAll(postgres)];
-  const wrk = ['-t1', '--timeout', '30s', `-c${CONNECTIONS}`, `-d${time}`, '-s', replay, url, '--', file];
+  const wrk = ['-t1', '--timeout', '30s', `-c${connections}`, `-d${time}`, '-s', replay, url, '--', file];
   const { stdout } = await run('wrk', wrk, { maxBuffer: 1 << 20 });
   const told = JSON.parse(stdout.trim().split('\n').at(-1));
   if (told.failed > 0) throw new Error(`${target.name}: ${told.failed} requests failed`);
@@ -214,6 +218,26 @@ async function main() {
   }
   process.stderr.write('\n');
 
+  const others = [];
+  while (others.length + 1 < instances) {
+    others.push(await Server.stockroom(stockroom, `strict-${others.length + 2}`, common, folder));
+  }
+  for (const name of others.length ? only : []) {
+    for (let count = 1; count <= instances; count++) {
+      const runs = [targets.strict, ...others].slice(0, count).map((target, place) => {
+        // Each begins elsewhere.
+        const { ours } = all[name];
+        const start = Math.floor((ours.length / count) * place);
+        const lines = [...ours.slice(start), ...ours.slice(0, start)];
+        return load(target, lines, seconds, postgres, Math.floor(CONNECTIONS / count));
+      });
+      const done = await Promise.all(runs);
+      const sum = (of) => done.reduce((all, one) => all + of(one), 0);
+      const [rate, cpu] = [sum(({ rate }) => rate), sum(({ rate, cpu }) => rate * cpu)];
+      console.log(`${name} ${count} instance${count > 1 ? 's' : ''} ${Math.round(rate)}/s  server ${(cpu / rate).toFixed(0)} us each`);
+    }
+  }
+
   const memory = { strict: targets.strict.memory(), bounded: targets.bounded.memory() };
   console.log(`${availableParallelism()} cores (${cpus()[0].model}), ${Math.round(totalmem() / 2 ** 30)} GiB, ${products} products, `
     + `${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s, medians`);
@@ -233,7 +257,7 @@ async function main() {
       console.log(`${name} ${mode} ${Math.round(result[mode].rate)}/s ${share} of ${result.limit}`);
     }
   }
-  for (const target of [...Object.values(targets), keeper]) await target.stop();
+  for (const target of [...others, ...Object.values(targets), keeper]) await target.stop();
 }
 
 try {
