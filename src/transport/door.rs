@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
@@ -324,17 +325,24 @@ impl Entered {
         let question = self.question.clone();
         let mut seeking = None;
         if let (Some(question), Some(reads)) = (&question, &self.reads) {
-            // It was public a moment ago and most likely is again: one finds it for all who ask meanwhile.
+            // It was public a moment ago and most likely is again, as what strangers ask is: one finds it for all who ask
+            // meanwhile.
+            let is_public = self.viewer.id().is_none() && !self.document.is_personal.load(Ordering::Relaxed);
+            let until = tokio::time::Instant::now() + kept::PATIENCE;
             for _ in 0..kept::ROUNDS {
-                let Some(found) = app.kept.find(&app.core, question) else { break };
-                let Ok(moment) = reads.moment(&app.core.gate).await else { break };
-                if let Some(response) = app.kept.at(&app.core, question, found, moment).await {
-                    return Ok(self.recalled(app, response));
-                }
-                seeking = app.kept.seek(question);
-                if seeking.is_some() {
+                if let Some(found) = app.kept.find(&app.core, question) {
+                    let Ok(moment) = reads.moment(&app.core.gate).await else { break };
+                    if let Some(response) = app.kept.at(&app.core, question, found, moment).await {
+                        return Ok(self.recalled(app, response));
+                    }
+                } else if !is_public {
                     break;
                 }
+                seeking = app.kept.seek(question);
+                if seeking.is_some() || tokio::time::Instant::now() >= until {
+                    break;
+                }
+                app.kept.wait(question, until).await;
             }
         }
         let place = tokio::time::timeout(app.settings.database_wait, Arc::clone(&app.places).acquire_owned()).await;
@@ -388,6 +396,9 @@ impl Entered {
                 }
                 let cost = self.shape.cost(&response.data).min(self.cost);
                 let is_whole = !refused && response.errors.is_empty();
+                if is_whole && self.viewer.id().is_none() && !self.notes.is_public() {
+                    self.document.is_personal.store(true, Ordering::Relaxed);
+                }
                 let given = match is_whole && self.question.is_some() && self.notes.is_public() {
                     true => self.keep(app, response_body(&response, false, None, app.audience(&self.viewer), ""), cost),
                     false => Given::Made { response: Box::new(response), refused },

@@ -36,7 +36,7 @@ const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
 pub const ROUNDS: usize = 4;
 /// How long: whoever finds it may be held up, and others need not be.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a query asks for, and in which life of the database.
 type Key = (Bytes, u32);
@@ -108,6 +108,11 @@ impl Kept {
         (found.born.elapsed() < self.ttl).then_some(found)
     }
 
+    /// Waits until somebody who finds the response to a question is done; `None` if nobody does, or not by then.
+    pub async fn wait(&self, question: &Bytes, until: tokio::time::Instant) -> Option<()> {
+        tokio::time::timeout_at(until, self.sought(question)?).await.ok()
+    }
+
     /// The response that was found if it holds at this moment, else that of somebody who finds a new one just now.
     pub async fn at(
         &self,
@@ -121,7 +126,7 @@ impl Kept {
             if found.holds(core, moment) {
                 return Some(found);
             }
-            tokio::time::timeout_at(until, self.sought(question)?).await.ok()?;
+            self.wait(question, until).await?;
             found = self.find(core, question)?;
         }
         None
@@ -219,7 +224,7 @@ impl Response {
 /// What an operation of a document asks for, with its variables in one form. `document` names the document, and whoever
 /// is signed in may see what others do not.
 pub fn question(
-    document: u64,
+    document: u128,
     operation_name: Option<&str>,
     operation: &OperationDefinition,
     variables: &Variables,

@@ -9,11 +9,12 @@ mod walk;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Name, Request};
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
 
 use crate::config::Limits;
@@ -37,16 +38,15 @@ pub struct Admitted {
     pub question: Option<Bytes>,
 }
 
-/// The number of the next document.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
 /// A document that may run, as far as that does not depend on who brings it with what variables.
 pub struct Document {
-    /// No other document of this process has the same.
-    number: u64,
+    /// The first bits of the SHA-256 of its text.
+    name: u128,
     parsed: ExecutableDocument,
     /// For each of its operations that has one.
     plans: HashMap<Option<Name>, Plan>,
+    /// What strangers were answered was for one of them alone.
+    pub is_personal: AtomicBool,
 }
 
 impl Document {
@@ -67,7 +67,9 @@ impl Document {
             queries.filter_map(|(name, operation)| Some((name.cloned(), Plan::of(&operation.node, &parsed, facts)?)));
         let plans = plans.collect();
         fill_empty(&mut parsed);
-        Ok(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), parsed, plans })
+        let digest = digest(&SHA256, text.as_bytes());
+        let name = u128::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default());
+        Ok(Self { name, parsed, plans, is_personal: AtomicBool::new(false) })
     }
 
     /// The document for async-graphql.
@@ -122,7 +124,7 @@ pub fn admit(
     }
     let kind = operation.ty;
     let question = (kind == OperationType::Query && !estimate.introspects).then(|| {
-        kept::question(document.number, request.operation_name.as_deref(), operation, &request.variables, is_signed_in)
+        kept::question(document.name, request.operation_name.as_deref(), operation, &request.variables, is_signed_in)
     });
     Ok(Admitted { kind, name, document, shape, estimate, question })
 }
