@@ -114,8 +114,11 @@ impl Passwords {
             // Nothing is hashed for a caller who went away while they waited; one who goes away now leaves their place to it.
             let Some(_place) = waiting.upgrade() else { return };
             metrics.password_hashes.inc();
-            let _counted = Counted::by(&metrics.password_hashes_running);
-            let _ = done.send(work());
+            let outcome = {
+                let _counted = Counted::by(&metrics.password_hashes_running);
+                work()
+            };
+            let _ = done.send(outcome);
         };
         self.queue.send(Box::new(job)).map_err(|_| anyhow!("nobody hashes"))?;
         let outcome = outcome.await;
