@@ -323,7 +323,8 @@ impl Entered {
     /// The log knows its request by the one span, traces know the operation by the other.
     async fn run(&mut self, app: &Arc<App>, logged: &Span, span: &Span) -> Result<Answer, Refusal> {
         let question = self.question.clone();
-        let mut seeking = None;
+        let timeout = app.settings.request_timeout;
+        let (deadline, mut seeking) = (tokio::time::Instant::now() + timeout, None);
         if let (Some(question), Some(reads)) = (&question, &self.reads) {
             // It was public a moment ago and most likely is again, as what strangers ask is: one finds it for all who ask
             // meanwhile.
@@ -371,8 +372,7 @@ impl Entered {
         };
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
         let task = tokio::spawn(work.instrument(span.clone()).instrument(logged.clone()));
-        let timeout = app.settings.request_timeout;
-        let executed = tokio::time::timeout(timeout, task).await.map_err(|_| {
+        let executed = tokio::time::timeout_at(deadline, task).await.map_err(|_| {
             let message = match self.kind {
                 OperationType::Mutation => {
                     format!("it takes longer than {timeout:?}, and goes on; look before you try again")

@@ -36,7 +36,7 @@ const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
 pub const ROUNDS: usize = 4;
 /// How long: whoever finds it may be held up, and others need not be.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a query asks for, and in which life of the database.
 type Key = (Bytes, u32);

@@ -105,13 +105,14 @@ async fn whatever_a_request_waits_for_is_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_what_is_being_loaded_is_counted_as_joining() {
     let server = TestServer::start().await;
-    let asked = (0..40).map(|_| {
+    let asked = (0..40).map(|number| {
         let client = server.anonymous();
-        async move { client.data("{ products(search: \"nothing has this name\") { totalCount } }", json!({})).await }
+        let document = format!("{{ number{number}: products(search: \"nothing has this name\") {{ totalCount }} }}");
+        async move { client.data(&document, json!({})).await }
     });
     futures_util::future::join_all(asked).await;
     let figures = Figures::of(&server).await;
-    // Those who come first do not know what the question is, and meet at the parts of the answer.
+    // Their documents are others, and they meet at the parts of the answer.
     let loads = figures.get("flights_total{role=\"leader\"}");
     assert!((1.0..20.0).contains(&loads), "{}", figures.0);
     assert!(figures.get("flights_total{role=\"joined\"}") > 0.5, "{}", figures.0);
