@@ -359,6 +359,8 @@ export const SCENARIOS = [
       await startAgain(context, context.victim);
       context.load.avoided = undefined;
     },
+    // Two serve what three did, and may have too much to do for a moment.
+    spares: shed,
     of: 'instance',
   },
   {
