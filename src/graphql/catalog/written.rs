@@ -250,14 +250,13 @@ fn connection(draft: &mut Draft<'_>, field: &Field) -> Option<Write<ProductConne
         "nodes" => {
             let write = draft.object("Product", selections, product)?;
             Box::new(move |shown, written| {
-                written.list(&shown.page.items, |found, written| write(&found.product, written));
+                written.list(shown.page.items.iter(), |found, written| write(&found.product, written));
             })
         }
         "edges" => {
             let write = draft.object("ProductEdge", selections, edge)?;
             Box::new(move |shown, written| {
-                let places: Vec<usize> = (0..shown.page.items.len()).collect();
-                written.list(&places, |&place, written| {
+                written.list(0..shown.page.items.len(), |place, written| {
                     let (list, page) = (Arc::clone(&shown.list), Arc::clone(&shown.page));
                     write(&ProductEdge { list, page, place }, written);
                 });
@@ -333,13 +332,12 @@ fn product(draft: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Produc
         "tags" => leaf(|product: &Product| product.tags.clone()),
         "attributes" => {
             let write = draft.object("Attribute", selections, attribute)?;
-            Box::new(move |product, written| written.list(&Attribute::all_of(product), &write))
+            Box::new(move |product, written| written.list(Attribute::all_of(product).iter(), &write))
         }
         "media" => {
             let write = draft.object("Media", selections, media)?;
             Box::new(move |product, written| {
-                let all: Vec<_> = product.media().into_iter().map(Media::from).collect();
-                written.list(&all, &write);
+                written.list(product.media().into_iter().map(Media::from), |media, written| write(&media, written));
             })
         }
         "rating" => leaf(|product: &Product| product.rating),
@@ -404,9 +402,9 @@ impl Written {
         let _ = serde_json::to_writer(&mut self.body, value);
     }
 
-    fn list<T>(&mut self, items: &[T], write: impl Fn(&T, &mut Self)) {
+    fn list<T>(&mut self, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Self)) {
         self.body.push(b'[');
-        for (place, item) in items.iter().enumerate() {
+        for (place, item) in items.enumerate() {
             if place > 0 {
                 self.body.push(b',');
             }
