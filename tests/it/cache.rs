@@ -339,6 +339,9 @@ async fn a_thousand_at_once_who_miss_the_same_ask_the_database_once() {
         assert_eq!(one.await.unwrap()["products"]["nodes"], json!([{ "name": "One" }]));
     }
     assert_eq!(server.core.infra.db.statements() - before, 1);
+    // The others waited for that one before they were executed.
+    let executed = server.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).get();
+    assert!(executed <= 10, "{executed} of a thousand were executed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::{ServerResult, Value as GraphqlValue};
@@ -478,6 +480,76 @@ impl Extension for Panics {
         }
         next.run(context, info).await
     }
+}
+
+/// Makes every field whose alias begins with `slow` take three seconds, and the one with the alias `stuck` eight the
+/// first time.
+struct Dawdles;
+
+impl ExtensionFactory for Dawdles {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Dawdles {
+    async fn resolve(
+        &self,
+        context: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<GraphqlValue>> {
+        static STUCK: AtomicBool = AtomicBool::new(false);
+        let alias = info.alias.unwrap_or_default();
+        if alias.starts_with("slow") {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        } else if alias == "stuck" && !STUCK.swap(true, Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+        }
+        next.run(context, info).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin() {
+    let server = TestServer::start_built(&[], |builder| builder.extension(Dawdles)).await;
+    let places = 64 * std::thread::available_parallelism().unwrap().get();
+    let asked = (0..places + 20).map(|number| {
+        let client = server.anonymous();
+        tokio::spawn(async move {
+            let document = format!("{{ slow{number}: service {{ version }} }}");
+            let response = client.post(&document, &json!({})).await;
+            let head = (response.status().as_u16(), response.headers().get("retry-after").cloned());
+            (head, response.json::<Value>().await.unwrap())
+        })
+    });
+    let mut sent_away = 0;
+    for one in asked.collect::<Vec<_>>() {
+        let ((status, retry_after), body) = one.await.unwrap();
+        if status == 200 {
+            continue;
+        }
+        sent_away += 1;
+        assert_eq!((status, retry_after.unwrap().to_str().unwrap()), (503, "1"), "{body}");
+        assert_eq!((body.get("data"), &body["errors"][0]["extensions"]["code"]), (None, &json!("BUSY")));
+    }
+    assert_eq!(sent_away, 20);
+    // There is room again.
+    server.anonymous().data("{ service { version } }", json!({})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_long_for_somebody_who_is_held_up() {
+    let server = TestServer::start_built(&[], |builder| builder.extension(Dawdles)).await;
+    let document = "{ stuck: products(first: 1) { nodes { id } } }";
+    let (first, second) = (server.anonymous(), server.anonymous());
+    let first = tokio::spawn(async move { first.data(document, json!({})).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answer = second.data(document, json!({})).await;
+    assert_eq!(first.await.unwrap(), answer);
+    // The second went and found it.
+    assert_eq!(server.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).get(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

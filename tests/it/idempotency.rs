@@ -279,6 +279,34 @@ async fn an_answer_that_is_lost_on_the_way_from_the_database_is_looked_up_under_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_that_cannot_be_looked_up_is_unknown_and_not_undone() {
+    let server = TestServer::start_with(&[]).await;
+    let proxy = Proxy::before(&server.database.url).await;
+    let far = server.another_by_way_of(&proxy.url(&server.database.url), &[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    let far = far.anonymous().with_token(staff.token.as_deref().unwrap());
+    // Whoever is looked up before connections break has the answer.
+    for attempt in 1..=10 {
+        let (key, name) = (new_key(), json!({ "name": format!("{attempt}") }));
+        let before = proxy.faults();
+        proxy.once("COMMIT", Fault::LoseAnswer);
+        let breaks = async {
+            proxy.happened(before + 1).await;
+            proxy.always("BEGIN", Fault::Cut);
+        };
+        let (answer, ()) = tokio::join!(with_key(&far, &key, CREATE, &name), breaks);
+        proxy.heal();
+        assert_eq!(with_key(&staff, &key, CREATE, &name).await["errors"], Value::Null);
+        assert_eq!(count(&server.database, "categories").await, attempt);
+        if answer["errors"] != Value::Null {
+            assert_eq!(code(&answer), "OUTCOME_UNKNOWN", "{answer}");
+            return;
+        }
+    }
+    panic!("connections never broke in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_between_commit_and_answer_owes_nothing() {
     let database = TestDatabase::create().await;
     let proxy = Proxy::before(&database.url).await;

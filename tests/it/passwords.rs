@@ -409,9 +409,12 @@ async fn lengths_are_judged_before_hashing_and_unicode_by_its_meaning() {
 async fn mails_go_to_the_address_as_it_was_registered_however_it_is_asked_for() {
     let server = TestServer::start_with(&["--database-wait", "20s", "--request-timeout", "60s"]).await;
     let anonymous = server.anonymous();
-    let register = json!({ "email": "Ilse.Krüger@example.com", "password": PASSWORD });
-    assert_eq!(anonymous.data(REGISTER, json!({ "input": register })).await["register"]["errors"], json!([]));
-    links(&server, "Ilse.Krüger@example.com", "verify-email", 1).await;
+    // Another letter is another address.
+    for email in ["Ilse.Krüger@example.com", "ilse.kruger@example.com"] {
+        let input = json!({ "email": email, "password": PASSWORD });
+        assert_eq!(anonymous.data(REGISTER, json!({ "input": input })).await["register"]["errors"], json!([]));
+        links(&server, email, "verify-email", 1).await;
+    }
     let forms = [
         "ilse.krüger@example.com",
         "ILSE.KRU\u{308}GER@EXAMPLE.COM",
@@ -422,12 +425,9 @@ async fn mails_go_to_the_address_as_it_was_registered_however_it_is_asked_for() 
         anonymous.data(REQUEST_RESET, json!({ "email": form })).await;
         links(&server, "Ilse.Krüger@example.com", "reset-password", number + 1).await;
     }
-    // Another letter is another address.
     anonymous.data(REQUEST_RESET, json!({ "email": "ilse.kruger@example.com" })).await;
-    let input = json!({ "email": "ilse.kruger@example.com", "password": PASSWORD });
-    assert_eq!(anonymous.data(REGISTER, json!({ "input": input })).await["register"]["errors"], json!([]));
-    links(&server, "ilse.kruger@example.com", "verify-email", 1).await;
-    assert_eq!(server.core.infra.metrics.mails.get_or_create(&[("outcome", "sent")]).get(), 6);
+    links(&server, "ilse.kruger@example.com", "reset-password", 1).await;
+    assert_eq!(server.core.infra.metrics.mails.get_or_create(&[("outcome", "sent")]).get(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
