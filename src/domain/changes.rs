@@ -5,7 +5,7 @@
 //! SELECT that started after the read began. What was stored under a version holds until a later change touches it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -385,10 +385,16 @@ struct Shared {
     freshness: Freshness,
     log: RwLock<Log>,
     history: RwLock<Uuid>,
-    waiting: Mutex<Vec<oneshot::Sender<Result<Version, Error>>>>,
+    waiting: Mutex<Vec<Waiting>>,
     someone_waits: Notify,
     /// When the SELECT that gave the latest version started.
     seen_at: RwLock<Option<Instant>>,
+}
+
+/// Somebody who waits for the version.
+struct Waiting {
+    since: Instant,
+    told: oneshot::Sender<Result<Version, Error>>,
 }
 
 impl Gate {
@@ -436,15 +442,15 @@ impl Gate {
         self.latest().await
     }
 
-    /// The version now, which is not older than one that was seen.
+    /// This moment, whose version is not older than one that was seen.
     ///
     /// # Errors
     /// When the register cannot be read.
-    pub async fn version_since(&self, seen: Option<Token>) -> Result<Version, Error> {
+    pub async fn moment_since(&self, seen: Option<Token>) -> Result<Moment, Error> {
         let version = self.version().await?;
         match seen {
-            Some(seen) if seen.version > version && seen.history == self.history() => self.latest().await,
-            _ => Ok(version),
+            Some(seen) if seen.version > version && seen.history == self.history() => self.now().await,
+            _ => Ok(Moment { version, life: self.life() }),
         }
     }
 
@@ -471,17 +477,10 @@ impl Gate {
     /// When the register cannot be read.
     pub async fn latest(&self) -> Result<Version, Error> {
         let (told, answer) = oneshot::channel();
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        self.shared.waiting().push(Waiting { since: Instant::now(), told });
         self.shared.someone_waits.notify_one();
-        let asked = Instant::now();
         let span = telemetry::call("postgresql", || "version".to_owned());
-        let answer = tokio::time::timeout(PATIENCE, answer).instrument(span).await;
-        self.shared.infra.metrics.gate_seconds.observe(asked.elapsed().as_secs_f64());
-        match answer {
-            Ok(Ok(version)) => version,
-            Ok(Err(gone)) => Err(Error::unavailable(gone)),
-            Err(_) => Err(Error::unavailable(anyhow::anyhow!("the version register was not read in {PATIENCE:?}"))),
-        }
+        answer.instrument(span).await.map_err(Error::unavailable)?
     }
 
     /// Whether what was read at `read_at` is known to be as fresh as whoever asked when the version was `asked_at` may want.
@@ -508,9 +507,13 @@ impl Gate {
 }
 
 impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn answer_all(&self, connection: &mut Option<Register>) {
         // Taken before the SELECT starts: whoever comes later waits for the next one.
-        let asked = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut asked = std::mem::take(&mut *self.waiting());
         let started = Instant::now();
         let mut answer = self.ask_patiently(connection).await;
         if answer.is_err() && connection.take().is_some() && started.elapsed() < PATIENCE / 4 {
@@ -524,10 +527,14 @@ impl Shared {
             }
             Err(error) => {
                 *connection = None;
+                // Nor is anybody to wait for two that fail.
+                asked.append(&mut self.waiting());
                 tracing::warn!(error = error as &dyn std::error::Error, "the version register cannot be read");
             }
         }
-        for told in asked {
+        let now = Instant::now();
+        for Waiting { since, told } in asked {
+            self.infra.metrics.gate_seconds.observe((now - since).as_secs_f64());
             let _ = told.send(answer.clone());
         }
     }

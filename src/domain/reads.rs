@@ -80,8 +80,7 @@ impl Reads {
     /// # Errors
     /// When the register cannot be read.
     pub async fn moment(&self, gate: &Gate) -> Result<Moment, Error> {
-        let now = async || Ok(Moment { version: gate.version_since(self.seen).await?, life: gate.life() });
-        self.moment.get_or_try_init(now).await.copied()
+        self.moment.get_or_try_init(async || gate.moment_since(self.seen).await).await.copied()
     }
 
     /// What was read and when, once it is over; `None` if nothing was.

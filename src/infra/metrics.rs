@@ -232,6 +232,15 @@ impl Metrics {
         self.operation_seconds.get_or_create(&[("name", name)]).observe(took.as_secs_f64());
     }
 
+    /// Where kept answers of an operation are counted.
+    pub fn tally(&self, name: &'static str) -> Tally {
+        Tally {
+            responses: self.responses.get_or_create_owned(&[("from", "kept")]),
+            operations: self.operations.get_or_create_owned(&[("name", name), ("outcome", "ok")]),
+            operation_seconds: self.operation_seconds.get_or_create_owned(&[("name", name)]),
+        }
+    }
+
     /// Measures how late tasks run, until the metrics are gone. Needs a runtime.
     pub fn feel_the_pulse(self: &Arc<Self>) {
         let metrics = Arc::downgrade(self);
@@ -249,6 +258,22 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).map_or_else(|error| error.to_string(), |()| text)
+    }
+}
+
+/// What the kept answers to one question are counted in: looking that up takes longer than counting.
+pub struct Tally {
+    responses: Counter,
+    operations: Counter,
+    operation_seconds: Histogram,
+}
+
+impl Tally {
+    /// Counts an answer that took so long.
+    pub fn count(&self, took: Duration) {
+        self.responses.inc();
+        self.operations.inc();
+        self.operation_seconds.observe(took.as_secs_f64());
     }
 }
 

@@ -173,7 +173,7 @@ async fn converse(
             };
             let mut request = match answered {
                 Ok(mut response) => {
-                    progress.is_at(Phase::Resting);
+                    progress.is_now_at(Phase::Resting);
                     if is_leaving {
                         response.headers_mut().insert(CONNECTION, CLOSE);
                     }
@@ -187,7 +187,7 @@ async fn converse(
             let streams =
                 response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));
             let goes_on = streams || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            progress.is_at(if goes_on { Phase::Streaming } else { Phase::Resting });
+            progress.is_now_at(if goes_on { Phase::Streaming } else { Phase::Resting });
             if is_leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
@@ -274,9 +274,16 @@ struct Progress {
 
 impl Progress {
     fn is_at(&self, phase: Phase) {
-        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// For phases that may not last for as long as they like. Gives the time, which is not had for nothing.
+    fn is_now_at(&self, phase: Phase) -> Instant {
+        let now = Instant::now();
+        let since = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
+        self.since.store(since, Ordering::Relaxed);
+        self.is_at(phase);
+        now
     }
 
     fn was(&self, phase: Phase) -> bool {
@@ -411,8 +418,8 @@ impl Read for Timed {
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
                 if this.progress.was(Phase::Silent) || this.progress.was(Phase::Resting) {
-                    this.progress.is_at(Phase::Head);
-                    this.head.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+                    let now = this.progress.is_now_at(Phase::Head);
+                    this.head.as_mut().reset(now + HEAD_TIMEOUT);
                 }
                 Poll::Ready(read)
             }

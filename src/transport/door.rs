@@ -217,14 +217,13 @@ pub async fn enter(
 ///
 /// # Errors
 /// When the budget is spent.
-pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Option<Answer>, Refusal> {
+pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker, started: Instant) -> Result<Option<Answer>, Refusal> {
     if asker.viewer().id().is_some() {
         return Ok(None);
     }
-    let started = Instant::now();
     let Some(known) = app.kept.known(body) else { return Ok(None) };
     let Some(found) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
-    let Ok(moment) = Reads::after(asker.seen).moment(&app.core.gate).await else { return Ok(None) };
+    let Ok(moment) = app.core.gate.moment_since(asker.seen).await else { return Ok(None) };
     let Some(response) = app.kept.at(&app.core, &known.question, found, moment).await else { return Ok(None) };
     let (infra, subject) = (&app.core.infra, asker.subject());
     if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
@@ -233,10 +232,9 @@ pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker) -> Result<Optio
     let (requested, cost) = (known.cost, response.cost);
     let spent = pay(app, &subject, requested).await?;
     settle(app, &subject, spent, requested.saturating_sub(cost));
-    infra.metrics.responses.get_or_create(&[("from", "kept")]).inc();
-    let name = known.name;
-    infra.metrics.count_operation(name, "ok", started.elapsed());
-    Ok(Some(Answer { given: Given::Kept(response), requested, cost, spent, cache: Decision::Hit, token: None, name }))
+    known.tally.count(started.elapsed());
+    let (given, name) = (Given::Kept(response), known.name);
+    Ok(Some(Answer { given, requested, cost, spent, cache: Decision::Hit, token: None, name }))
 }
 
 /// What a consistency token says.

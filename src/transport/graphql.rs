@@ -143,7 +143,7 @@ async fn answer(
     let audience = app.audience(asker.viewer());
     let recalled = match parts.extensions.get::<IsNotKept>() {
         Some(IsNotKept) => None,
-        None => door::recall(app, &body, &asker).await?,
+        None => door::recall(app, &body, &asker, Instant::now()).await?,
     };
     let (operation, answer) = match recalled {
         Some(answer) => ("query", answer),
@@ -229,7 +229,8 @@ async fn execute(
     };
     let answer = entered.execute(app).await?;
     if let (Given::Kept(_), Some(question), None) = (&answer.given, entered.question.take(), entered.viewer.id()) {
-        app.kept.learn(body, kept::Known { question, cost: answer.requested, name: answer.name });
+        let (cost, name) = (answer.requested, answer.name);
+        app.kept.learn(body, kept::Known { question, cost, name, tally: app.core.infra.metrics.tally(name) });
     }
     Ok(Executed::Answered(operation, answer))
 }

@@ -24,6 +24,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::domain::Core;
 use crate::domain::changes::Dependencies;
 use crate::domain::reads::{Moment, Reads};
+use crate::infra::metrics::Tally;
 
 /// Memory for bodies whose meaning is known, in bytes.
 const MAX_BODIES: usize = 4 * 1024 * 1024;
@@ -59,8 +60,9 @@ pub struct Known {
     pub question: Bytes,
     /// What it may cost.
     pub cost: u64,
-    /// What its operation is counted as.
+    /// What its operation is counted as, and in.
     pub name: &'static str,
+    pub tally: Tally,
 }
 
 /// What is kept.
@@ -121,11 +123,12 @@ impl Kept {
         mut found: Arc<Response>,
         moment: Moment,
     ) -> Option<Arc<Response>> {
-        let until = tokio::time::Instant::now() + PATIENCE;
+        let mut until = None;
         for _ in 0..ROUNDS {
             if found.holds(core, moment) {
                 return Some(found);
             }
+            let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
             self.wait(question, until).await?;
             found = self.find(core, question)?;
         }

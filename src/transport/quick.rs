@@ -61,7 +61,7 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         };
         asker.seen = Some(seen);
     }
-    let (kept, spent, name) = match door::recall(app, &bytes, &asker).await {
+    let (kept, spent, name) = match door::recall(app, &bytes, &asker, started).await {
         Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
             if goes_uncompressed(&kept.body, &parts.headers) =>
         {
