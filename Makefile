@@ -6,7 +6,7 @@ BINARY = $(TARGET)/release/stockroom
 WEB_SOURCES = $(shell find web/graphiql web/kit web/shop -type f -not -path '*/gql/*') \
 	$(addprefix web/,codegen.ts package.json package-lock.json vite.config.ts tsconfig.json) schema.graphql
 
-.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench scale steps fuzz faults soak schema supergraph web setup setup-test setup-bench fmt clean
+.PHONY: run test build lint it clients chart browser attack timing races oracle plans replicas bench scale steps fuzz faults overload soak schema supergraph web setup setup-test setup-bench fmt clean
 
 ## Serves the shop, GraphiQL and the API with demo data on http://127.0.0.1:8000
 run: build
@@ -37,6 +37,10 @@ attack: build
 faults: setup-test web
 	$(CARGO) build
 	node tests/faults/faults.mjs $(TARGET)/debug/stockroom $(ARGS)
+
+## How much is still served when three times as much is asked for
+overload: setup-test build
+	node tests/faults/faults.mjs $(BINARY) --only=overload $(ARGS)
 
 MINUTES ?= 60
 

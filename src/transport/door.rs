@@ -129,6 +129,9 @@ pub async fn enter(
         let message = "`query` is missing; send a JSON object with the document in `query`";
         return Err(Refusal::new(Code::BadRequest, message));
     }
+    if app.places.are_crowded() {
+        return Err(too_much());
+    }
     let infra = &app.core.infra;
     let subject = match asker.viewer() {
         Viewer::User(user) => user.id.0.to_string(),
@@ -277,6 +280,11 @@ pub fn over_budget(spent: Spent) -> Refusal {
     Refusal { spent: Some(Box::new(spent)), ..Refusal::new(Code::RateLimited, message) }
 }
 
+/// There is no room for one more operation.
+pub fn too_much() -> Refusal {
+    Refusal::new(Code::Busy, "the server has too much to do; try again in a moment")
+}
+
 /// Whole seconds, at least one: what `Retry-After` can say.
 pub fn seconds(time: Duration) -> u64 {
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
@@ -344,9 +352,7 @@ impl Entered {
                 app.kept.wait(question, until).await;
             }
         }
-        let place = tokio::time::timeout(app.settings.database_wait, Arc::clone(&app.places).acquire_owned()).await;
-        let place =
-            place.map_err(|_| Refusal::new(Code::Busy, "the server has too much to do; try again in a moment"))?;
+        let place = app.places.next().await.ok_or_else(too_much)?;
         app.core.infra.metrics.responses.get_or_create(&[("from", "resolvers")]).inc();
         let mut request = std::mem::replace(&mut self.request, Request::new(""));
         let text = (self.is_new || self.unknown.is_some()).then(|| request.query.clone());

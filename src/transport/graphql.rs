@@ -68,10 +68,7 @@ pub async fn graphql(
     let media_type = MediaType::wanted(request.headers());
     let (mut response, told) = match answer(&app, &id, media_type, peer, request, started).await {
         Ok(answered) => answered,
-        Err(refused) => {
-            let response = refuse(&refused, media_type.unwrap_or(MediaType::Json), app.settings.status_codes, &id);
-            (response, Told { operation: "none", name: "", outcome: refused.code.as_str() })
-        }
+        Err(refused) => sent_away(&app, &refused, media_type, &id),
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
     count(&app, told, &response, started);
@@ -397,9 +394,11 @@ pub fn rate_headers(headers: &mut HeaderMap, spent: Option<Spent>) {
     }
 }
 
-fn refuse(refused: &Refusal, media_type: MediaType, codes: StatusCodes, id: &str) -> Response {
+/// The answer to a request that is refused.
+pub fn sent_away(app: &App, refused: &Refusal, media_type: Option<MediaType>, id: &str) -> (Response, Told) {
     let Refusal { code, message, spent } = refused;
-    let status = code.status(media_type, codes);
+    let media_type = media_type.unwrap_or(MediaType::Json);
+    let status = code.status(media_type, app.settings.status_codes);
     let mut body = refusal(code.as_str(), message, Some(id));
     if let (Some(spent), Some(extensions)) = (spent, body.pointer_mut("/errors/0/extensions")) {
         extensions["rateLimit"] = rate_limit(spent);
@@ -424,5 +423,5 @@ fn refuse(refused: &Refusal, media_type: MediaType, codes: StatusCodes, id: &str
         }
         _ => {}
     }
-    response
+    (response, Told { operation: "none", name: "", outcome: code.as_str() })
 }

@@ -13,6 +13,7 @@ mod kept;
 mod negotiation;
 mod pages;
 mod persisted;
+mod places;
 mod quick;
 mod refusal;
 mod request_id;
@@ -34,7 +35,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{any, get};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::cors::CorsLayer;
@@ -46,14 +47,11 @@ use crate::graphql::facts::Facts;
 use crate::transport::admission::Documents;
 use crate::transport::kept::Kept;
 use crate::transport::persisted::Persisted;
+use crate::transport::places::Places;
 use crate::transport::turns::Turns;
 
 pub use accept::{listen, serve};
 pub use pages::are_built as pages_are_built;
-
-/// Operations that are executed at once, for each core. More would wait for one another all the longer, some of them with
-/// rows of the database locked.
-const PLACES: usize = 64;
 
 /// How far a server has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +77,7 @@ pub struct App {
     /// Turns of those who send much, or ask for much.
     turns: Turns,
     /// Places for operations that are executed.
-    places: Arc<Semaphore>,
+    places: Places,
     facts: Facts,
     documents: Documents,
     kept: Kept,
@@ -101,8 +99,7 @@ impl App {
             core.infra.metrics.name(Some(&name));
         }
         let (documents, kept) = (Documents::default(), Kept::new(settings.response_memory_mib, settings.cache_ttl));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (turns, places) = (Turns::new(), Arc::new(Semaphore::new(PLACES * cores)));
+        let (turns, places) = (Turns::new(), Places::new(settings.database_wait));
         Ok(Self { core, schemas, settings, is_private, stage, turns, places, facts, documents, kept, persisted })
     }
 }

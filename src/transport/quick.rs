@@ -1,6 +1,6 @@
 //! The short way: a query whose bytes came before, from nobody in particular, and whose answer is kept. It is answered
-//! where the connection is served, past the router and its layers. Whatever is not as plain as that takes the long way,
-//! and what is sent is the same on both.
+//! where the connection is served, past the router and its layers; and there, too, whoever would only be told that there
+//! is no room is told so. Whatever is not as plain as that takes the long way, and what is sent is the same on both.
 
 use std::future::{poll_fn, ready};
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::infra::telemetry;
 use crate::transport::address::address;
 use crate::transport::door::{self, Answer, Given};
 use crate::transport::graphql::{
-    COST, IDEMPOTENCY_KEY, Told, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers,
+    COST, IDEMPOTENCY_KEY, Told, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers, sent_away,
 };
 use crate::transport::negotiation::MediaType;
 use crate::transport::{App, COMPRESSED_FROM, NOSNIFF, request_id};
@@ -61,11 +61,22 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         };
         asker.seen = Some(seen);
     }
-    let (kept, spent, name) = match door::recall(app, &bytes, &asker, started).await {
+    let id = request_id::of(&parts.headers);
+    let (mut response, told, size) = match door::recall(app, &bytes, &asker, started).await {
         Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
             if goes_uncompressed(&kept.body, &parts.headers) =>
         {
-            (kept, spent, name)
+            let mut response = Response::new(Body::from(kept.body.clone()));
+            let headers = response.headers_mut();
+            headers.reserve(8);
+            headers.insert(CONTENT_TYPE, media_type.header());
+            headers.insert(CACHE_CONTROL, UNSHARED);
+            rate_headers(headers, spent);
+            (response, Told { operation: "query", name, outcome: "ok" }, kept.body.len())
+        }
+        Ok(None) if app.places.are_crowded() => {
+            let (response, told) = sent_away(app, &door::too_much(), Some(media_type), &id);
+            (response, told, 0)
         }
         Ok(None) => {
             parts.extensions.insert(IsNotKept);
@@ -73,17 +84,10 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         }
         _ => return Err(Request::from_parts(parts, Body::from(bytes))),
     };
-    let id = request_id::of(&parts.headers);
-    let mut response = Response::new(Body::from(kept.body.clone()));
     let headers = response.headers_mut();
-    headers.reserve(8);
-    headers.insert(CONTENT_TYPE, media_type.header());
-    headers.insert(CACHE_CONTROL, UNSHARED);
-    rate_headers(headers, spent);
-    headers.insert(VARY, if kept.body.len() < COMPRESSED_FROM { VARIES } else { VARIES_COMPRESSED });
+    headers.insert(VARY, if size < COMPRESSED_FROM { VARIES } else { VARIES_COMPRESSED });
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     request_id::put(headers, &id);
-    let told = Told { operation: "query", name, outcome: "ok" };
     tracing::info_span!("request", id).in_scope(|| count(app, told, &response, started));
     Ok(response)
 }

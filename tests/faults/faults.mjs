@@ -47,7 +47,7 @@ if (options.list) {
   process.exit(0);
 }
 const binary = resolve(positionals[0] ?? 'target/release/stockroom');
-const names = options.only?.split(',') ?? SCENARIOS.map(({ name }) => name);
+const names = options.only?.split(',') ?? SCENARIOS.filter(({ measures }) => !measures).map(({ name }) => name);
 if (options.minutes && !names.includes(RANDOM.name)) names.push(RANDOM.name);
 const unknown = names.find((name) => ![...SCENARIOS, RANDOM].some((scenario) => scenario.name === name));
 if (!existsSync(binary) || unknown) {
@@ -172,7 +172,9 @@ const APART = ['nothing', 'commits-lost', 'disk-full'];
 
 /** Has one thing after another happen for so many minutes, sometimes two at once. */
 async function random(minutes) {
-  const fit = SCENARIOS.filter(({ name, lasts, can = true }) => can && !lasts && !APART.includes(name));
+  const fit = SCENARIOS.filter(({ name, lasts, measures, can = true }) => {
+    return can && !lasts && !measures && !APART.includes(name);
+  });
   const [began, first] = [performance.now(), checker.reads];
   const worst = new Map();
   let [happened, minute, calm, settled, before] = [0, 1, 0, 0, { reads: first, writes: 0 }];

@@ -4,15 +4,18 @@
 // scenario has its `promise`; `spares` tells which failed requests do not break it, and is none unless it says so.
 // `strike` begins, `again` goes on every `every` milliseconds, `heal` ends it after `seconds`; then `of` says what has to be
 // in use again, and how soon; with `within` it may take longer, and requests may fail for so long. `lasts` is what nothing
-// ends. `can` is false where a machine does not let us do it.
+// ends. `can` is false where a machine does not let us do it. What `measures` runs only where it is named: a figure is no
+// test.
 
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { percentile } from '../attacks/load.mjs';
 import { bounded } from '../attacks/proc.mjs';
 import { freePort } from '../attacks/server.mjs';
 import { dial, head } from '../attacks/wire.mjs';
+import { Crowd } from './crowds.mjs';
 import { oneOf } from './dice.mjs';
 import { Listener } from './listener.mjs';
 import { FIRST_PRICE } from './load.mjs';
@@ -32,6 +35,10 @@ const TICK_MS = 100;
 const [LISTENERS, DAWDLERS, DAWDLED_PAGES] = [100, 20, 40];
 /** Longest time until it has ended, whatever they do; and what listeners are told. */
 const [DRAINED_MS, GOING_AWAY] = [20_000, 1001];
+/** An overload: what so many can be served at once, and then so many times as much; so much of it is to be served. */
+const [AT_ONCE, OVERLOAD, GOODPUT] = [48, 3, 0.7];
+/** It is measured so often in turns, each time for so long. */
+const [ROUNDS, ROUND_MS] = [3, 3000];
 const HOUR = 3600;
 /** Seconds that clocks may differ. */
 const LEEWAY = 5;
@@ -65,6 +72,23 @@ async function replace(context, instance) {
 }
 
 const replaced = ({ instance, kind }, { victims }) => kind.startsWith('hang-up') && victims.has(instance);
+
+/** Has other programs take all cores and the disk until they are dismissed. */
+function takeCores(context) {
+  const spin = ['sh', '-c', 'while :; do :; done'];
+  const write = ['sh', '-c', 'while :; do dd if=/dev/zero of=busy bs=1M count=32 conv=fsync 2>/dev/null; done'];
+  const commands = [...Array.from({ length: availableParallelism() }, () => spin), write];
+  const others = commands.map((command) => {
+    const [program, ...rest] = bounded({ memory: MEMORY }, command);
+    return spawn(program, rest, { cwd: context.world.redis.folder, stdio: 'ignore', detached: true });
+  });
+  const dismiss = () => others.forEach(({ pid }) => process.kill(-pid, 'SIGKILL'));
+  process.on('exit', dismiss);
+  context.dismiss = () => {
+    process.off('exit', dismiss);
+    dismiss();
+  };
+}
 
 /** Redis refuses in one way after another; each with what ends it. */
 const REFUSALS = [
@@ -399,22 +423,48 @@ export const SCENARIOS = [
   {
     name: 'machine-busy',
     promise: 'others take all cores and the disk, and requests only wait, or are told to come again',
-    strike: (context) => {
-      const spin = ['sh', '-c', 'while :; do :; done'];
-      const write = ['sh', '-c', 'while :; do dd if=/dev/zero of=busy bs=1M count=32 conv=fsync 2>/dev/null; done'];
-      const commands = [...Array.from({ length: availableParallelism() }, () => spin), write];
-      context.others = commands.map((command) => {
-        const [program, ...rest] = bounded({ memory: MEMORY }, command);
-        return spawn(program, rest, { cwd: context.world.redis.folder, stdio: 'ignore', detached: true });
-      });
-      context.dismiss = () => context.others.forEach(({ pid }) => process.kill(-pid, 'SIGKILL'));
-      process.on('exit', context.dismiss);
-    },
-    heal: ({ dismiss }) => {
-      process.off('exit', dismiss);
-      dismiss();
-    },
+    strike: takeCores,
+    heal: ({ dismiss }) => dismiss(),
     spares: ({ kind }) => ['BUSY', 'TIMEOUT', 'UNAVAILABLE'].includes(kind),
+    of: 'instance',
+  },
+  {
+    name: 'overload',
+    measures: true,
+    promise: 'others take all cores, and three times what can be served is asked for: 70 % of it still is, the rest is sent away',
+    seconds: 0,
+    strike: async (context) => {
+      const { world, checker } = context;
+      // What leads through here would be as slow as we are.
+      for (const instance of world.instances) {
+        instance.isStraight = true;
+        await replace(context, instance);
+      }
+      takeCores(context);
+      const crowd = await Crowd.gather(world.instances.map(({ port }) => port));
+      const [rounds, told] = [[], new Map()];
+      for (let round = 0; round < ROUNDS; round++) {
+        const peak = await crowd.asks({ width: AT_ONCE, ms: ROUND_MS });
+        const flood = await crowd.asks({ rate: OVERLOAD * peak.served, ms: ROUND_MS });
+        rounds.push({ peak: peak.served, share: flood.served / peak.served });
+        for (const [answer, count] of [...peak.answers, ...flood.answers]) told.set(answer, (told.get(answer) ?? 0) + count);
+      }
+      crowd.leaves();
+      const [peak, share] = ['peak', 'share'].map((figure) => percentile(rounds.map((round) => round[figure]), 0.5));
+      if (share < GOODPUT) checker.tells(`of ${Math.round(peak)} a second ${Math.round(100 * share)} % were left`);
+      if (!told.has('BUSY')) checker.tells('nobody was sent away');
+      const others = [...told].filter(([answer]) => !['served', 'BUSY'].includes(answer)).map((it) => it.join(': '));
+      if (others.length) checker.tells(`of a crowd some were told ${others}`);
+      context.seen = `${Math.round(peak)} a second at best, ${Math.round(100 * share)} % of it under ${OVERLOAD} times the load`;
+    },
+    heal: async (context) => {
+      context.dismiss();
+      for (const instance of context.world.instances) {
+        instance.isStraight = false;
+        await replace(context, instance);
+      }
+    },
+    spares: (failure, context) => shed(failure) || replaced(failure, context),
     of: 'instance',
   },
 ];

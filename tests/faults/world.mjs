@@ -28,6 +28,8 @@ function clock(ahead) {
 class Instance {
   /** Seconds that its clock is ahead. */
   ahead = 0;
+  /** It goes straight to PostgreSQL and Redis, not on its ways. */
+  isStraight = false;
 
   constructor(world, number, ways) {
     Object.assign(this, { world, number, ...ways });
@@ -35,9 +37,11 @@ class Instance {
 
   /** Starts it, also after it was killed: then where it was before. */
   async start(...more) {
-    const { postgres, key, binary } = this.world;
-    const stores = ['--database-url', postgres.url(this.pooled.port), '--database-direct-url', postgres.url(this.direct.port)];
-    const cache = ['--redis-url', `redis://127.0.0.1:${this.redis.port}`];
+    const { postgres, redis, key, binary } = this.world;
+    const by = (way, store) => (this.isStraight ? store.port : way.port);
+    const [pooled, direct] = [this.pooled, this.direct].map((way) => postgres.url(by(way, postgres)));
+    const stores = ['--database-url', pooled, '--database-direct-url', direct];
+    const cache = ['--redis-url', `redis://127.0.0.1:${by(this.redis, redis)}`];
     const unlimited = ['--rate-limit', 'off', '--login-limit', 'off', '--login-address-limit', 'off'];
     const calm = ['--access-token-ttl', '48h', '--shutdown-delay', '1s', '--jwt-private-key-file', key];
     const flags = [...stores, ...cache, ...unlimited, ...calm, ...more];

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::{ServerResult, Value as GraphqlValue};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 use crate::support::{Client, GRAPHQL, TestServer};
 
@@ -482,9 +484,11 @@ impl Extension for Panics {
     }
 }
 
-/// Makes every field whose alias begins with `slow` take three seconds, and the one with the alias `stuck` eight the
-/// first time.
+/// Makes every field whose alias begins with `slow` wait until there is a permit for it, and the one with the alias `stuck`
+/// take eight seconds the first time.
 struct Dawdles;
+
+static PERMITS: Semaphore = Semaphore::const_new(0);
 
 impl ExtensionFactory for Dawdles {
     fn create(&self) -> Arc<dyn Extension> {
@@ -503,7 +507,7 @@ impl Extension for Dawdles {
         static STUCK: AtomicBool = AtomicBool::new(false);
         let alias = info.alias.unwrap_or_default();
         if alias.starts_with("slow") {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            PERMITS.acquire().await.unwrap().forget();
         } else if alias == "stuck" && !STUCK.swap(true, Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_secs(8)).await;
         }
@@ -513,30 +517,28 @@ impl Extension for Dawdles {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin() {
-    let server = TestServer::start_built(&[], |builder| builder.extension(Dawdles)).await;
     let places = 64 * std::thread::available_parallelism().unwrap().get();
-    let asked = (0..places + 20).map(|number| {
+    // Some wait in vain, others in time; and for some there is no room to wait.
+    for (patience, waiting) in [("300ms", 0), ("20s", places / 2)] {
+        let flags = ["--database-wait", patience, "--request-timeout", "60s"];
+        let server = TestServer::start_built(&flags, |builder| builder.extension(Dawdles)).await;
         let client = server.anonymous();
-        tokio::spawn(async move {
-            let document = format!("{{ slow{number}: service {{ version }} }}");
-            let response = client.post(&document, &json!({})).await;
+        let ask = async |number: usize| {
+            let response = client.post(&format!("{{ slow{number}: service {{ version }} }}"), &json!({})).await;
             let head = (response.status().as_u16(), response.headers().get("retry-after").cloned());
             (head, response.json::<Value>().await.unwrap())
-        })
-    });
-    let mut sent_away = 0;
-    for one in asked.collect::<Vec<_>>() {
-        let ((status, retry_after), body) = one.await.unwrap();
-        if status == 200 {
-            continue;
+        };
+        let mut answers: FuturesUnordered<_> = (0..places + waiting + 20).map(ask).collect();
+        for _ in 0..20 {
+            let ((status, retry_after), body) = answers.next().await.unwrap();
+            assert_eq!((status, retry_after.unwrap().to_str().unwrap()), (503, "1"), "with {patience}: {body}");
+            assert_eq!((body.get("data"), &body["errors"][0]["extensions"]["code"]), (None, &json!("BUSY")));
         }
-        sent_away += 1;
-        assert_eq!((status, retry_after.unwrap().to_str().unwrap()), (503, "1"), "{body}");
-        assert_eq!((body.get("data"), &body["errors"][0]["extensions"]["code"]), (None, &json!("BUSY")));
+        PERMITS.add_permits(places + waiting);
+        while let Some(((status, _), body)) = answers.next().await {
+            assert_eq!(status, 200, "with {patience}: {body}");
+        }
     }
-    assert_eq!(sent_away, 20);
-    // There is room again.
-    server.anonymous().data("{ service { version } }", json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

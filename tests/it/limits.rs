@@ -103,13 +103,30 @@ async fn three_instances_let_no_more_in_than_one_would() {
     let redis = RedisServer::start();
     let servers = three_instances(&redis, &["--rate-limit", "200/2s"]).await;
     let time = Duration::from_secs(5);
-    let (admitted, _) = admitted_by(&servers, time).await;
     let limit = 200.0 + 100.0 * time.as_secs_f64();
-    println!("{admitted} of {limit} were let in");
-    #[expect(clippy::cast_precision_loss, reason = "they are few")]
-    let ratio = admitted as f64 / limit;
-    // What is under way at the end counts, too.
-    assert!((0.9..=1.02).contains(&ratio), "{admitted} of {limit}");
+    for _ in 0..5 {
+        let alone = decided_alone(&servers);
+        let (admitted, _) = admitted_by(&servers, time).await;
+        println!("{admitted} of {limit} were let in");
+        if decided_alone(&servers) > alone {
+            // Redis did not answer in time, as where all cores are taken. What happens then is the next test's.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            continue;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "they are few")]
+        let ratio = admitted as f64 / limit;
+        // What is under way at the end counts, too.
+        assert!((0.9..=1.02).contains(&ratio), "{admitted} of {limit}");
+        return;
+    }
+    panic!("Redis was too slow each time");
+}
+
+/// How often an instance let somebody in without asking Redis.
+fn decided_alone(servers: &[TestServer]) -> u64 {
+    let name = "stockroom_limiter_decisions_total{budget=\"requests\",decision=\"granted\",by=\"instance\"} ";
+    let figures = servers.iter().map(|server| server.core.infra.figures());
+    figures.filter_map(|text| text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok())).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +145,7 @@ async fn without_redis_each_instance_gives_its_share_and_no_more() {
         println!("{before} and {after} of {limit} were let in; the slowest request took {slowest:?}");
         assert!((before + after) * 10 <= limit * 12, "{before} + {after} of {limit}");
         assert!(after > 100, "the share is given: {after}");
+        assert!(decided_alone(&servers) >= after);
         if freezes {
             redis.signal("CONT");
         }
