@@ -6,7 +6,7 @@
 // list, one after the other; the medians of the time that a client waits, and how much more that is than at first.
 
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -72,7 +72,9 @@ async function main() {
   const secret = readFileSync(join(data, 'postgres.password'), 'utf8').trim();
   const port = readFileSync(join(data, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[3].trim();
   const url = `postgres://stockroom:${secret}@127.0.0.1:${port}/stockroom?sslmode=disable`;
-  const common = ['--database-url', url, '--statement-timeout', '60s', '--request-timeout', '60s'];
+  const key = join(folder, 'key.pem');
+  writeFileSync(key, (await run(stockroom, ['keys', 'generate'])).stdout, { mode: 0o600 });
+  const common = ['--database-url', url, '--jwt-private-key-file', key, '--statement-timeout', '60s', '--request-timeout', '60s'];
   for (const size of sizes) {
     const seed = spawn(stockroom, ['seed', '--products', String(size), '--statement-timeout', '1m', '--data-dir', data], { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
     await new Promise((resolve, reject) => seed.on('exit', (code) => (code ? reject(new Error(`seed ended with ${code}`)) : resolve())));
