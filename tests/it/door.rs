@@ -534,6 +534,24 @@ async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin(
             assert_eq!((status, retry_after.unwrap().to_str().unwrap()), (503, "1"), "with {patience}: {body}");
             assert_eq!((body.get("data"), &body["errors"][0]["extensions"]["code"]), (None, &json!("BUSY")));
         }
+        if waiting > 0 {
+            // They are told the same the short way and the long one.
+            let told = async |header: &str| {
+                let request = client.http.post(&client.url).header("content-type", "application/json");
+                let body = json!({ "query": "{ slow: service { version } }" }).to_string();
+                let response = request.header(header, "x").body(body).send().await.unwrap();
+                let lasting = |name: &str| !["date", "x-request-id"].contains(&name);
+                let headers = response.headers().iter().filter(|(name, _)| lasting(name.as_str()));
+                // One `Vary` of two names is two of one.
+                let parts = headers.flat_map(|(name, value)| {
+                    value.to_str().unwrap().split(", ").map(move |part| format!("{name}: {part}").to_lowercase())
+                });
+                let mut parts: Vec<_> = parts.collect();
+                parts.sort();
+                (response.status(), parts)
+            };
+            assert_eq!(told("x-anything").await, told("idempotency-key").await);
+        }
         PERMITS.add_permits(places + waiting);
         while let Some(((status, _), body)) = answers.next().await {
             assert_eq!(status, 200, "with {patience}: {body}");
