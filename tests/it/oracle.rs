@@ -325,7 +325,8 @@ fn cases() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_the_one_of_a_server_without_memory() {
     let redis = servers().redis_url();
-    let flags = ["--redis-url", &redis, "--cache-ttl", "1h"];
+    // Longer than any number of cases takes.
+    let flags = ["--redis-url", &redis, "--cache-ttl", "1h", "--access-token-ttl", "48h"];
     let one = TestServer::start_with(&flags).await;
     let two = one.another(&flags).await;
     let forgetful = one.another(&["--cache-ttl", "1ns"]).await;

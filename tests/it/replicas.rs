@@ -103,7 +103,8 @@ async fn no_read_is_older_than_its_token_however_far_behind_a_replica_is() {
     let times = std::env::var("TOKENS").map_or(200, |times| times.parse().unwrap());
     let primary = Primary::start().await;
     let (late, prompt) = (primary.replica(&["recovery_min_apply_delay=5s"]).await, primary.replica(&[]).await);
-    let writer = TestServer::on_primary(&primary.url, &[]).await;
+    // Longer than any number of times takes.
+    let writer = TestServer::on_primary(&primary.url, &["--access-token-ttl", "48h"]).await;
     let reader = on(&primary, &[&late, &prompt], &["--freshness", "bounded:20s"]).await;
     routed(&reader, true).await;
     let (stale, stale_without) = read_back(&writer, &reader, times).await;
