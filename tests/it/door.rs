@@ -555,12 +555,12 @@ async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin(
             assert_eq!(told("x-anything").await, told("idempotency-key").await);
         }
         PERMITS.add_permits(places + waiting + 20);
-        let mut served = 0;
+        let mut done = 0;
         while let Some(((status, _), body)) = answers.next().await {
             assert!(status == 200 || status == 503, "with {patience}: {body}");
-            served += usize::from(status == 200);
+            done += usize::from(status == 200);
         }
-        assert!((places + waiting..=places + waiting + 20 - surely).contains(&served), "with {patience}: {served}");
+        assert!((places + waiting..=places + waiting + 20 - surely).contains(&done), "with {patience}: {done}");
         PERMITS.forget_permits(places);
     }
 }
