@@ -64,7 +64,6 @@ async fn an_unknown_address_and_a_wrong_password_answer_alike_and_cost_one_hash_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_registrations_of_one_address_in_all_its_forms_make_one_account() {
-    // Fifty hashes are to be done before a gateway gives up.
     let flags = ["--database-wait", "20s", "--request-timeout", "60s", "--password-hashes", "2"];
     let server = TestServer::start_with(&flags).await;
     let forms = [
@@ -74,21 +73,24 @@ async fn fifty_registrations_of_one_address_in_all_its_forms_make_one_account() 
         "ｚｏë@bücher.example",
         "zoë@xn--bcher-kva.example",
     ];
-    let attempts = (0..50).map(|number| {
+    let attempt = |number: usize| {
         let (client, email) = (server.anonymous(), forms[number % forms.len()]);
         tokio::spawn(async move {
             client.data(REGISTER, json!({ "input": { "email": email, "password": "correct horse" } })).await["register"]
                 .take()
         })
-    });
+    };
     let mut made = 0;
-    for attempt in attempts.collect::<Vec<_>>() {
-        let payload = attempt.await.unwrap();
-        if payload["user"].is_object() {
-            made += 1;
-        } else {
-            assert_eq!(payload["errors"][0]["__typename"], "TakenError");
-            assert_eq!(payload["errors"][0]["path"], json!(["input", "email"]));
+    // A gateway gives up before fifty passwords are hashed.
+    for first in (0..50).step_by(10) {
+        for attempt in (first..first + 10).map(attempt).collect::<Vec<_>>() {
+            let payload = attempt.await.unwrap();
+            if payload["user"].is_object() {
+                made += 1;
+            } else {
+                assert_eq!(payload["errors"][0]["__typename"], "TakenError");
+                assert_eq!(payload["errors"][0]["path"], json!(["input", "email"]));
+            }
         }
     }
     assert_eq!(made, 1);
