@@ -15,16 +15,17 @@ use crate::infra::metrics::Counted;
 /// Places for each core.
 const FOR_EACH_CORE: usize = 64;
 
+/// The places of all operations, first come first served.
 pub struct Places {
     free: Arc<Semaphore>,
     waiting: Gauge,
-    /// Who may wait, and for how long.
+    /// So many may wait, give or take those who look at the same moment.
     most: i64,
     patience: Duration,
 }
 
 impl Places {
-    /// For whom waits so long at most.
+    /// For those who wait so long at most.
     pub fn new(patience: Duration) -> Self {
         let count = FOR_EACH_CORE * std::thread::available_parallelism().map_or(1, usize::from);
         let most = i64::try_from(count / 2).unwrap_or(i64::MAX);

@@ -61,31 +61,35 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         };
         asker.seen = Some(seen);
     }
-    let id = request_id::of(&parts.headers);
-    let (mut response, told, size) = match door::recall(app, &bytes, &asker, started).await {
+    let kept = match door::recall(app, &bytes, &asker, started).await {
         Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
             if goes_uncompressed(&kept.body, &parts.headers) =>
         {
-            let mut response = Response::new(Body::from(kept.body.clone()));
-            let headers = response.headers_mut();
-            headers.reserve(8);
-            headers.insert(CONTENT_TYPE, media_type.header());
-            headers.insert(CACHE_CONTROL, UNSHARED);
-            rate_headers(headers, spent);
-            (response, Told { operation: "query", name, outcome: "ok" }, kept.body.len())
+            Some((kept, spent, name))
         }
-        Ok(None) if app.places.are_crowded() => {
-            let (response, told) = sent_away(app, &door::too_much(), Some(media_type), &id);
-            (response, told, 0)
-        }
+        Ok(None) if app.places.are_crowded() => None,
         Ok(None) => {
             parts.extensions.insert(IsNotKept);
             return Err(Request::from_parts(parts, Body::from(bytes)));
         }
         _ => return Err(Request::from_parts(parts, Body::from(bytes))),
     };
+    let id = request_id::of(&parts.headers);
+    let (mut response, told, varies) = if let Some((kept, spent, name)) = kept {
+        let mut response = Response::new(Body::from(kept.body.clone()));
+        let headers = response.headers_mut();
+        headers.reserve(8);
+        headers.insert(CONTENT_TYPE, media_type.header());
+        headers.insert(CACHE_CONTROL, UNSHARED);
+        rate_headers(headers, spent);
+        let varies = if kept.body.len() < COMPRESSED_FROM { VARIES } else { VARIES_COMPRESSED };
+        (response, Told { operation: "query", name, outcome: "ok" }, varies)
+    } else {
+        let (response, told) = sent_away(app, &door::too_much(), Some(media_type), &id);
+        (response, told, VARIES)
+    };
     let headers = response.headers_mut();
-    headers.insert(VARY, if size < COMPRESSED_FROM { VARIES } else { VARIES_COMPRESSED });
+    headers.insert(VARY, varies);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     request_id::put(headers, &id);
     tracing::info_span!("request", id).in_scope(|| count(app, told, &response, started));
