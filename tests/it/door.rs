@@ -459,45 +459,20 @@ async fn the_codes_of_the_newer_draft_are_a_setting() {
     }
 }
 
-/// Makes every field with the alias `boom` panic.
-pub struct Panics;
-
-impl ExtensionFactory for Panics {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_trait::async_trait]
-impl Extension for Panics {
-    async fn resolve(
-        &self,
-        context: &ExtensionContext<'_>,
-        info: ResolveInfo<'_>,
-        next: NextResolve<'_>,
-    ) -> ServerResult<Option<GraphqlValue>> {
-        if info.alias == Some("boom") {
-            // As a panic, but without the noise.
-            std::panic::resume_unwind(Box::new("as told"));
-        }
-        next.run(context, info).await
-    }
-}
-
-/// Makes every field whose alias begins with `slow` wait until there is a permit for it, and the one with the alias `stuck`
-/// take eight seconds the first time.
-struct Dawdles;
+/// Makes fields misbehave as their aliases say: `boom` panics, what begins with `slow` waits until there is a permit for it,
+/// and `stuck` takes eight seconds the first time.
+pub struct Misbehaves;
 
 static PERMITS: Semaphore = Semaphore::const_new(0);
 
-impl ExtensionFactory for Dawdles {
+impl ExtensionFactory for Misbehaves {
     fn create(&self) -> Arc<dyn Extension> {
         Arc::new(Self)
     }
 }
 
 #[async_trait::async_trait]
-impl Extension for Dawdles {
+impl Extension for Misbehaves {
     async fn resolve(
         &self,
         context: &ExtensionContext<'_>,
@@ -505,11 +480,12 @@ impl Extension for Dawdles {
         next: NextResolve<'_>,
     ) -> ServerResult<Option<GraphqlValue>> {
         static STUCK: AtomicBool = AtomicBool::new(false);
-        let alias = info.alias.unwrap_or_default();
-        if alias.starts_with("slow") {
-            PERMITS.acquire().await.unwrap().forget();
-        } else if alias == "stuck" && !STUCK.swap(true, Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_secs(8)).await;
+        match info.alias.unwrap_or_default() {
+            // As a panic, but without the noise.
+            "boom" => std::panic::resume_unwind(Box::new("as told")),
+            "stuck" if !STUCK.swap(true, Ordering::Relaxed) => tokio::time::sleep(Duration::from_secs(8)).await,
+            alias if alias.starts_with("slow") => PERMITS.acquire().await.unwrap().forget(),
+            _ => {}
         }
         next.run(context, info).await
     }
@@ -521,7 +497,7 @@ async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin(
     // Some wait in vain, others in time; and for some there is no room to wait.
     for (patience, waiting) in [("300ms", 0), ("20s", places / 2)] {
         let flags = ["--database-wait", patience, "--request-timeout", "60s"];
-        let server = TestServer::start_built(&flags, |builder| builder.extension(Dawdles)).await;
+        let server = TestServer::start_built(&flags, |builder| builder.extension(Misbehaves)).await;
         let client = server.anonymous();
         let ask = async |number: usize| {
             let response = client.post(&format!("{{ slow{number}: service {{ version }} }}"), &json!({})).await;
@@ -567,7 +543,7 @@ async fn operations_for_which_there_is_no_place_are_sent_away_before_they_begin(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_long_for_somebody_who_is_held_up() {
-    let server = TestServer::start_built(&[], |builder| builder.extension(Dawdles)).await;
+    let server = TestServer::start_built(&[], |builder| builder.extension(Misbehaves)).await;
     let document = "{ stuck: products(first: 1) { nodes { id } } }";
     let (first, second) = (server.anonymous(), server.anonymous());
     let first = tokio::spawn(async move { first.data(document, json!({})).await });
@@ -580,7 +556,7 @@ async fn nobody_waits_for_long_for_somebody_who_is_held_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resolver_that_panics_fails_its_request_alone() {
-    let server = TestServer::start_built(&[], |builder| builder.extension(Panics)).await;
+    let server = TestServer::start_built(&[], |builder| builder.extension(Misbehaves)).await;
     // One connection for all.
     let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     for (document, status, code) in

@@ -252,13 +252,19 @@ async fn whoever_reads_the_table_learns_no_secret_from_it() {
     }
 }
 
+/// Another instance, and what its way to the database leads through.
+async fn behind_a_proxy(server: &TestServer) -> (Proxy, TestServer) {
+    let proxy = Proxy::before(&server.database.url).await;
+    let instance = server.another_by_way_of(&proxy.url(&server.database.url), &[]).await;
+    (proxy, instance)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_on_the_way_from_the_database_is_looked_up_under_the_key() {
     let server = TestServer::start_with(&[]).await;
-    let proxy = Proxy::before(&server.database.url).await;
-    let far = server.another_by_way_of(&proxy.url(&server.database.url), &[]).await;
+    let (proxy, instance) = behind_a_proxy(&server).await;
     let staff = server.signed_in(Role::Staff).await;
-    let far = far.anonymous().with_token(staff.token.as_deref().unwrap());
+    let far = instance.anonymous().with_token(staff.token.as_deref().unwrap());
     let mut there = 0;
     for fault in [Fault::LoseAnswer, Fault::Silence, Fault::Cut] {
         let (key, name) = (new_key(), json!({ "name": format!("{fault:?}") }));
@@ -281,10 +287,9 @@ async fn an_answer_that_is_lost_on_the_way_from_the_database_is_looked_up_under_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_that_cannot_be_looked_up_is_unknown_and_not_undone() {
     let server = TestServer::start_with(&[]).await;
-    let proxy = Proxy::before(&server.database.url).await;
-    let far = server.another_by_way_of(&proxy.url(&server.database.url), &[]).await;
+    let (proxy, instance) = behind_a_proxy(&server).await;
     let staff = server.signed_in(Role::Staff).await;
-    let far = far.anonymous().with_token(staff.token.as_deref().unwrap());
+    let far = instance.anonymous().with_token(staff.token.as_deref().unwrap());
     // Whoever is looked up before connections break has the answer.
     for attempt in 1..=10 {
         let (key, name) = (new_key(), json!({ "name": format!("{attempt}") }));

@@ -189,7 +189,7 @@ async fn sockets_pass_the_same_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resolver_that_panics_ends_its_subscription_alone() {
-    let server = TestServer::start_built(&[], |builder| builder.extension(crate::door::Panics)).await;
+    let server = TestServer::start_built(&[], |builder| builder.extension(crate::door::Misbehaves)).await;
     let staff = server.signed_in(Role::Staff).await;
     let mut socket = Socket::open(server.address, None).await;
     socket.ask("1", "subscription { productEvents { product { boom: name } } }").await;
