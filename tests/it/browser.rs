@@ -13,7 +13,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A server whose staff has an account.
 async fn staffed() -> TestServer {
-    assert!(stockroom::transport::pages_are_built(), "build the pages first: make web");
     let server = TestServer::start().await;
     let name = Some("Sam Staff".to_owned());
     let draft = AccountDraft { email: EMAIL.to_owned(), password: PASSWORD.to_owned().into(), name };
@@ -22,6 +21,7 @@ async fn staffed() -> TestServer {
 }
 
 async fn every_check_holds(program: &str, given: &[&str]) {
+    assert!(stockroom::transport::pages_are_built(), "build the pages first: make web");
     let _turn = ONE_AT_A_TIME.lock().await;
     programs::every_check_holds("browser", &[program], given).await;
 }
