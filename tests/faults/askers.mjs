@@ -1,6 +1,6 @@
 // Clients by the hundred, who all ask for what nobody asked for yet: a process of its own, that takes turns with nobody.
 //
-//   node crowd.mjs port,port,...
+//   node askers.mjs port,port,...
 //
 // Told `{ width, ms }` so many at once ask as fast as they are answered, told `{ rate, ms }` so many ask in each second,
 // whatever the answers do. Tells how often there was which answer, and how many could not be asked.
@@ -45,10 +45,11 @@ async function asFastAsAnswered(width, end) {
 }
 
 async function atRate(rate, end) {
-  const begun = performance.now();
-  for (let sent = 0; performance.now() < end; await sleep(TICK_MS)) {
-    for (; sent < ((performance.now() - begun) / 1000) * rate; sent++) ask();
+  const [begun, sent] = [performance.now(), []];
+  for (; performance.now() < end; await sleep(TICK_MS)) {
+    while (sent.length < ((performance.now() - begun) / 1000) * rate) sent.push(ask());
   }
+  await Promise.all(sent);
 }
 
 process.on('message', async ({ width, rate, ms }) => {

@@ -13,7 +13,7 @@ export class Crowd {
   /** Clients of these instances, who do not ask yet. */
   static async gather(ports) {
     const crowd = new Crowd();
-    const [program, ...words] = [...FIRST, process.execPath, fileURLToPath(new URL('crowd.mjs', import.meta.url))];
+    const [program, ...words] = [...FIRST, process.execPath, fileURLToPath(new URL('askers.mjs', import.meta.url))];
     const stdio = ['ignore', 'inherit', 'inherit', 'ipc'];
     crowd.#process = spawn(program, [...words, ports.join()], { stdio, serialization: 'advanced' });
     await once(crowd.#process, 'message');

@@ -15,7 +15,7 @@ import { percentile } from '../attacks/load.mjs';
 import { bounded } from '../attacks/proc.mjs';
 import { freePort } from '../attacks/server.mjs';
 import { dial, head } from '../attacks/wire.mjs';
-import { Crowd } from './crowds.mjs';
+import { Crowd } from './crowd.mjs';
 import { oneOf } from './dice.mjs';
 import { Listener } from './listener.mjs';
 import { FIRST_PRICE } from './load.mjs';
