@@ -113,6 +113,12 @@ diesel::table! {
 }
 
 diesel::table! {
+    search_terms (term) {
+        term -> Text,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -159,6 +165,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     identities,
     mail_tokens,
     products,
+    search_terms,
     sessions,
     users,
 );

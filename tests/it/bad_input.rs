@@ -394,6 +394,10 @@ async fn too_much_of_a_good_thing_is_told() {
             json!(vec![json!({ "field": "NAME" }); 8]),
         ),
         ("query($v: [ProductSort!]) { products(sortBy: $v) { totalCount } }", json!([{ "field": "RELEVANCE" }])),
+        (
+            "query($v: [ProductSort!]) { products(search: \"oak\", sortBy: $v) { totalCount } }",
+            json!([{ "field": "NAME" }, { "field": "RELEVANCE" }]),
+        ),
         ("query($v: [ID!]!) { nodes(ids: $v) { id } }", json!(many(101))),
         (
             "mutation($v: [String!]) { updateProduct(by: { sku: \"KEPT\" }, patch: { tags: $v }) { product { id } errors { ... on UserError { code message path } } } }",

@@ -70,6 +70,21 @@ async fn questions_that_mean_the_same_have_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_with_a_typo_is_made_anew_when_a_draft_brings_a_word_that_is_closer() {
+    let server = TestServer::start_with(&[]).await;
+    let staff = server.signed_in(Role::Staff).await;
+    // A word with a typo is taken for twenty others at most.
+    for letter in 'a'..='t' {
+        staff.create_product(json!({ "name": format!("lantern{letter}") })).await;
+    }
+    let query = "{ products(search: \"lanternzz\") { totalCount } }";
+    let count = async || server.anonymous().data(query, json!({})).await["products"]["totalCount"].clone();
+    assert_eq!(count().await, 20);
+    staff.create_product(json!({ "name": "lanternz", "status": "DRAFT" })).await;
+    assert_eq!(count().await, 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
     let (redis, database) = (servers().redis_url(), TestDatabase::create().await);
     let key = signing_key();

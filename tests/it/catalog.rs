@@ -444,12 +444,62 @@ async fn a_search_finds_words_parts_of_skus_and_typos_with_the_very_sku_first() 
     assert_eq!(found("zzzzzz").await, Vec::<String>::new());
     assert_eq!(found("%").await, Vec::<String>::new());
     assert_eq!(found("  ").await.len(), 4);
-    let scores = "{ products(search: \"keyboard\") { edges { score } } none: products { edges { score } } }";
-    let data = server.anonymous().data(scores, json!({})).await;
-    let scores: Vec<f64> =
-        data["products"]["edges"].as_array().unwrap().iter().map(|edge| edge["score"].as_f64().unwrap()).collect();
-    assert!(scores.len() == 2 && scores[0] >= scores[1] && scores[1] > 0.0, "{scores:?}");
-    assert_eq!(data["none"]["edges"][0]["score"], Value::Null);
+    assert_eq!(found("walnut keyb").await, ["Walnut Keyboard"]);
+    assert_eq!(found("wlanut keyboard").await, ["Walnut Keyboard"]);
+    assert_eq!(found("warnut board").await, ["Walnut Keyboard"]);
+    assert_eq!(found("teaopt").await, ["Café Teapot"]);
+    assert_eq!(found("cafr").await, ["Café Teapot"]);
+    assert_eq!(found("brush").await, Vec::<String>::new(), "two letters of five are another word");
+    assert_eq!(found("keyboard -walnut").await, ["Brass Keyboard"]);
+    assert_eq!(found("teapot or grinder").await, ["Café Teapot", "Coffee Grinder"]);
+    assert_eq!(found("\"keyboard brass\"").await, Vec::<String>::new());
+    // A typo is one of a word that the catalogue has, from the moment on in which it has it.
+    assert_eq!(found("samovra").await, Vec::<String>::new());
+    let rename = "mutation { updateProduct(by: { sku: \"TEA-7\" }, patch: { name: \"Copper Samovar\" }) {
+        product { id } } }";
+    staff.data(rename, json!({})).await;
+    assert_eq!(found("samovra").await, ["Copper Samovar"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_tells_in_which_way_a_search_found_the_newest_first_among_equals() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    for (sku, name) in [
+        ("A-1", "Lantern of Brass"),
+        ("A-2", "Lanterns"),
+        ("lantern", "Lamp"),
+        ("A-3", "Lanternfish"),
+        ("A-4", "Lantern"),
+        ("A-5", "Latern"),
+        ("A-6", "Chair"),
+        ("LANTERN-2", "Chair"),
+    ] {
+        staff.create_product(json!({ "sku": sku, "name": name })).await;
+    }
+    let query = "query($search: String, $sortBy: [ProductSort!]) {
+        products(search: $search, sortBy: $sortBy) { totalCount edges { score node { sku } } } }";
+    let found = async |search: Option<&str>, sort_by: Value| {
+        let data = server.anonymous().data(query, json!({ "search": search, "sortBy": sort_by })).await;
+        let edges = data["products"]["edges"].as_array().unwrap().clone();
+        assert_eq!(data["products"]["totalCount"], edges.len());
+        let told = |edge: &Value| (edge["node"]["sku"].as_str().unwrap().to_owned(), edge["score"].as_f64());
+        edges.iter().map(told).collect::<Vec<_>>()
+    };
+    let ranked: Vec<_> =
+        [("lantern", 4.0), ("A-4", 3.0), ("A-1", 3.0), ("LANTERN-2", 2.0), ("A-3", 2.0), ("A-2", 2.0), ("A-5", 1.0)]
+            .map(|(sku, score)| (sku.to_owned(), Some(score)))
+            .into();
+    assert_eq!(found(Some("Lantern"), json!([])).await, ranked);
+    let worst_first = json!([{ "field": "RELEVANCE", "direction": "DESC" }]);
+    assert_eq!(found(Some("Lantern"), worst_first).await, ranked.iter().rev().cloned().collect::<Vec<_>>());
+    let mut by_age = ranked.clone();
+    by_age.sort_by_key(|(sku, _)| {
+        ["A-1", "A-2", "lantern", "A-3", "A-4", "A-5", "LANTERN-2"].iter().position(|it| it == sku)
+    });
+    assert_eq!(found(Some("Lantern"), json!([{ "field": "CREATED_AT" }])).await, by_age);
+    let unsearched = found(None, json!([])).await;
+    assert!(unsearched.len() == 8 && unsearched.iter().all(|(_, score)| score.is_none()), "{unsearched:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

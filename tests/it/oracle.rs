@@ -217,7 +217,7 @@ impl World {
                     _ => variables["first"] = size,
                 }
                 if dice.one_in(12) {
-                    variables["search"] = json!(dice.of(&["oak", "a-1", "lamp chair"]));
+                    variables["search"] = json!(dice.of(&["oak", "a-1", "lamp chair", "chiar"]));
                 }
                 (dice.of(&[PAGE, ROWS]), variables)
             }

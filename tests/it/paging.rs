@@ -164,15 +164,50 @@ async fn all_pages_of_every_sort_in_both_directions_are_the_sorted_list() {
 async fn all_pages_of_a_search_are_the_ranked_list() {
     let server = TestServer::start_with(&[]).await;
     let staff = server.signed_in(Role::Staff).await;
-    fill(&staff, 25, &mut Numbers(3)).await;
+    let mut numbers = Numbers(3);
+    fill(&staff, 30, &mut numbers).await;
+    for (sku, name) in [("ELAN", "Lamp"), ("elan", "Chair"), ("ELAN-1", "Lamp"), ("X-1", "Elands"), ("X-2", "Ealan")] {
+        staff.create_product(json!({ "sku": sku, "name": name })).await;
+    }
     let anonymous = server.anonymous();
-    let list = json!({ "search": "elan" });
-    let whole = page(&anonymous, merged(&list, json!({ "first": 100 }))).await;
-    let scores: Vec<f64> =
-        whole["edges"].as_array().unwrap().iter().map(|edge| edge["score"].as_f64().unwrap()).collect();
-    assert!(scores.len() > 5 && scores.is_sorted_by(|left, right| left >= right), "{scores:?}");
-    assert_eq!(walk_forwards(&anonymous, &list, 3).await, skus(&whole));
-    assert_eq!(walk_backwards(&anonymous, &list, 4).await, skus(&whole));
+    let mut scores = Vec::new();
+    for sort in [
+        json!([]),
+        json!([{ "field": "RELEVANCE", "direction": "DESC" }]),
+        json!([{ "field": "RELEVANCE" }, { "field": "RATING", "direction": "DESC" }]),
+        json!([{ "field": "RELEVANCE" }, { "field": "NAME" }, { "field": "PRICE", "direction": "DESC" }]),
+        json!([{ "field": "PRICE" }]),
+        json!([{ "field": "STOCK", "direction": "DESC" }, { "field": "NAME" }]),
+    ] {
+        let list = json!({ "search": "elan", "sortBy": sort });
+        let whole = page(&anonymous, merged(&list, json!({ "first": 100 }))).await;
+        let edges = whole["edges"].as_array().unwrap();
+        let in_order = |left: &Value, right: &Value| {
+            let fields = sort.as_array().unwrap().iter().map(|by| {
+                let ascending = by["direction"] != "DESC";
+                match by["field"].as_str().unwrap() {
+                    "RELEVANCE" if ascending => right["score"].as_f64().partial_cmp(&left["score"].as_f64()).unwrap(),
+                    "RELEVANCE" => left["score"].as_f64().partial_cmp(&right["score"].as_f64()).unwrap(),
+                    field => compare(field, ascending, &left["node"], &right["node"]),
+                }
+            });
+            fields.fold(Ordering::Equal, Ordering::then).is_le()
+        };
+        assert!(edges.is_sorted_by(in_order), "{whole}");
+        for size in 1..=4 + numbers.below(8) {
+            assert_eq!(walk_forwards(&anonymous, &list, size).await, skus(&whole), "{sort} by {size}");
+            assert_eq!(walk_backwards(&anonymous, &list, size).await, skus(&whole), "{sort} by {size}, backwards");
+        }
+        for offset in 0..edges.len() {
+            let numbered = page(&anonymous, merged(&list, json!({ "first": 3, "offset": offset }))).await;
+            assert_eq!(skus(&numbered), skus(&whole)[offset..(offset + 3).min(edges.len())], "{sort} from {offset}");
+        }
+        scores.push(edges.iter().map(|edge| edge["score"].as_f64().unwrap()).collect::<Vec<_>>());
+    }
+    assert!(scores[0].is_sorted_by(|left, right| left >= right), "{scores:?}");
+    for score in [4.0, 3.0, 2.0, 1.0] {
+        assert!(scores.iter().all(|list| list.contains(&score)), "{scores:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

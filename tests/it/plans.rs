@@ -7,6 +7,8 @@ use crate::support::TestServer;
 
 /// Rows that a page of 20 may make PostgreSQL look at: those of the page, and some that nobody may see.
 const MOST: i64 = 100;
+/// The same of a page of a search that does not fill it: what three ways of finding look at first, and what they find.
+const MOST_FOUND: i64 = 3 * 2_000 + 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_reads_about_as_many_rows_as_it_shows_however_deep_it_lies() {
@@ -63,6 +65,26 @@ async fn a_page_reads_about_as_many_rows_as_it_shows_however_deep_it_lies() {
     // What was not read was not sorted either.
     assert!((20 * pages..=MOST * pages).contains(&rows), "{rows} rows were read for {pages} pages");
     assert_eq!(after.scans, before.scans, "the table was read as a whole");
+
+    // A word that all have; words and a part of a SKU that few have; a typo, and what nobody has.
+    for (search, most) in [
+        ("the", MOST),
+        ("ember oak armchair", MOST_FOUND),
+        ("arm-00001", MOST_FOUND),
+        ("kestral beech chair", MOST_FOUND),
+        ("nothing has this name", MOST_FOUND),
+    ] {
+        let before = read(&database).await;
+        client
+            .data(
+                "query($search: String) { products(first: 20, search: $search) { nodes { id } } }",
+                json!({ "search": search }),
+            )
+            .await;
+        let after = read(&database).await;
+        assert!(after.rows - before.rows <= most, "{} rows were read for {search}", after.rows - before.rows);
+        assert_eq!(after.scans, before.scans, "the table was read as a whole for {search}");
+    }
 }
 
 /// Products in the database.

@@ -43,7 +43,7 @@ pub enum Direction {
 text_enum! {
     /// A column, or an expression, that lists are sorted by.
     SortColumn {
-        /// From the search; see `search_distance` in the migrations.
+        /// In which way a search finds the product; only the first column can be this.
         Distance = "DISTANCE",
         NameKey = "NAME_KEY",
         Currency = "CURRENCY",
@@ -55,6 +55,15 @@ text_enum! {
         UpdatedAt = "UPDATED_AT",
         /// Ends every sort, so that no two products are equal.
         Id = "ID",
+    }
+}
+
+impl Direction {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
     }
 }
 
@@ -72,7 +81,7 @@ pub struct List {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     pub product: Product,
-    /// How far it is from what was searched; 0 where nothing was.
+    /// In which way the search finds it, from 0 for its very SKU to 3 for words that resemble; 0 where nothing was searched.
     pub distance: f64,
 }
 
@@ -91,13 +100,20 @@ impl ListDraft {
             false => Filter::Is(Test::Status([Status::Active].into())),
         };
         let filter = Filter::All(vec![visible, self.filter.check()?]).canonical();
-        let sort = match (self.sort.is_empty(), &search) {
+        let mut sort = match (self.sort.is_empty(), &search) {
             (true, Some(_)) => vec![(SortField::Relevance, Direction::Ascending)],
             (true, None) => vec![(SortField::CreatedAt, Direction::Descending)],
             (false, _) => self.sort,
         };
-        if search.is_none() && sort.iter().any(|(field, _)| *field == SortField::Relevance) {
+        let relevance = sort.iter().position(|(field, _)| *field == SortField::Relevance);
+        if relevance.is_some() && search.is_none() {
             return Err(Error::bad_input(&["sortBy"], "RELEVANCE needs `search`; sort by something else without it"));
+        }
+        if relevance.is_some_and(|place| place > 0) {
+            return Err(Error::bad_input(&["sortBy"], "RELEVANCE comes first; sort by the others after it"));
+        }
+        if let [(SortField::Relevance, direction)] = *sort {
+            sort.push((SortField::CreatedAt, direction.opposite()));
         }
         Ok(List { search, filter, sort: columns(&sort) })
     }

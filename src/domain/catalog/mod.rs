@@ -10,6 +10,7 @@ pub mod list;
 pub mod model;
 pub mod money;
 pub mod queries;
+mod search;
 mod store;
 pub mod touch;
 

@@ -8,11 +8,11 @@ use chrono::Utc;
 use diesel::expression::BoxableExpression;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Jsonb, Text, Timestamptz};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
-    PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgSortExpressionMethods,
-    PgTextExpressionMethods, QueryDsl, QueryResult, SelectableHelper, TextExpressionMethods,
+    PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgTextExpressionMethods, QueryDsl,
+    QueryResult, SelectableHelper, TextExpressionMethods,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::Value;
@@ -23,25 +23,13 @@ use crate::domain::catalog::demo::{DemoCategory, DemoProduct};
 use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
 use crate::domain::catalog::model::{NewProduct, Product, ProductKey, Status};
+use crate::domain::catalog::search::{self, SearchPage};
 use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::page::Window;
-use crate::infra::schema::{categories, products, sql_types::Tsvector};
+use crate::infra::schema::{categories, products};
 
 /// A condition on products; never NULL.
-type Condition = Box<dyn BoxableExpression<products::table, Pg, SqlType = Bool>>;
-
-#[diesel::declare_sql_function]
-extern "SQL" {
-    fn search_distance(sku: Text, search_text: Text, search_words: Tsvector, query: Text) -> Double;
-    fn search_query(query: Text) -> TsQuery;
-}
-
-#[derive(diesel::sql_types::SqlType, QueryId)]
-#[diesel(postgres_type(name = "tsquery", schema = "pg_catalog"))]
-pub struct TsQuery;
-
-diesel::infix_operator!(HasWords, " @@ ", backend: Pg);
-diesel::infix_operator!(ResemblesPartOf, " <% ", backend: Pg);
+pub(super) type Condition = Box<dyn BoxableExpression<products::table, Pg, SqlType = Bool>>;
 
 /// The product by one of its keys.
 pub async fn by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -> QueryResult<Option<Product>> {
@@ -139,47 +127,72 @@ pub async fn page(
     window: &Window<Cursor>,
     tree: &Tree,
 ) -> QueryResult<Vec<Found>> {
-    let (search, within) = (list.search.as_deref(), only_category(&list.filter, tree));
-    let mut query = products::table.filter(belongs(list, tree)).into_boxed();
+    let kept = is_kept(&shape(list, window, tree));
+    if let Some(search) = &list.search {
+        let query = SearchPage::new(list, search, window, tree);
+        let rows: Vec<(Product, f64)> = Shaped { query, kept }.load(connection).await?;
+        return Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect());
+    }
+    let within = only_category(&list.filter, tree);
+    let mut query = products::table.filter(matches(&list.filter, tree)).select(Product::as_select()).into_boxed();
     if let Some(after) = &window.after {
-        query = query.filter(beyond(&list.sort, &after.0, Side::After, search, within));
+        query = query.filter(beyond(&list.sort, &after.0, Side::After, within));
     }
     if let Some(before) = &window.before {
-        query = query.filter(beyond(&list.sort, &before.0, Side::Before, search, within));
+        query = query.filter(beyond(&list.sort, &before.0, Side::Before, within));
     }
-    for &(column, direction) in &list.sort {
-        // Backwards everything turns round, NULL too.
-        let ascending = (direction == Direction::Ascending) != window.backward;
-        macro_rules! by {
-            ($column:expr) => {
-                if ascending { query.then_order_by($column.asc()) } else { query.then_order_by($column.desc()) }
-            };
+    let order = Order { sort: list.sort.clone(), backward: window.backward };
+    let query = query.order_by(order).limit(window.limit()).offset(window.offset.into());
+    let rows: Vec<Product> = Shaped { query, kept }.load(connection).await?;
+    Ok(rows.into_iter().map(|product| Found { product, distance: 0.0 }).collect())
+}
+
+/// What a page is sorted by. Backwards everything turns round, NULL too.
+pub(super) struct Order {
+    pub sort: Vec<(SortColumn, Direction)>,
+    pub backward: bool,
+}
+
+impl QueryFragment<Pg> for Order {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        for (place, (column, direction)) in self.sort.iter().enumerate() {
+            out.push_sql(if place == 0 { "" } else { ", " });
+            walk_column(*column, out.reborrow())?;
+            let is_ascending = (*direction == Direction::Ascending) != self.backward;
+            out.push_sql(if is_ascending { " ASC" } else { " DESC" });
+            if *column == SortColumn::Rating {
+                out.push_sql(if self.backward { " NULLS FIRST" } else { " NULLS LAST" });
+            }
         }
-        query = match column {
-            SortColumn::Distance => by!(distance(search.unwrap_or_default())),
-            SortColumn::NameKey => by!(products::name_key),
-            SortColumn::Currency => by!(products::price_currency),
-            SortColumn::Amount => by!(products::price_amount),
-            SortColumn::Stock => by!(products::stock),
-            SortColumn::Rating => match (ascending, window.backward) {
-                (true, false) => query.then_order_by(products::rating.asc().nulls_last()),
-                (false, false) => query.then_order_by(products::rating.desc().nulls_last()),
-                (true, true) => query.then_order_by(products::rating.asc().nulls_first()),
-                (false, true) => query.then_order_by(products::rating.desc().nulls_first()),
-            },
-            SortColumn::CreatedAt => by!(products::created_at),
-            SortColumn::UpdatedAt => by!(products::updated_at),
-            SortColumn::Id => by!(products::id),
-        };
+        Ok(())
     }
-    let score: Box<dyn BoxableExpression<products::table, Pg, SqlType = Double>> = match search {
-        Some(search) => Box::new(distance(search)),
-        None => Box::new(0_f64.into_sql::<Double>()),
-    };
-    let query = query.select((Product::as_select(), score)).limit(window.limit()).offset(window.offset.into());
-    let rows: Vec<(Product, f64)> =
-        Shaped { query, kept: is_kept(&shape(list, window, tree)) }.load(connection).await?;
-    Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect())
+}
+
+impl QueryId for Order {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl diesel::expression::Expression for Order {
+    type SqlType = diesel::expression::expression_types::NotSelectable;
+}
+
+impl diesel::AppearsOnTable<products::table> for Order {}
+
+fn walk_column(column: SortColumn, mut out: AstPass<'_, '_, Pg>) -> QueryResult<()> {
+    match column {
+        // A search calls it so.
+        SortColumn::Distance => out.push_identifier("distance"),
+        SortColumn::NameKey => products::name_key.walk_ast(out),
+        SortColumn::Currency => products::price_currency.walk_ast(out),
+        SortColumn::Amount => products::price_amount.walk_ast(out),
+        SortColumn::Stock => products::stock.walk_ast(out),
+        SortColumn::Rating => products::rating.walk_ast(out),
+        SortColumn::CreatedAt => products::created_at.walk_ast(out),
+        SortColumn::UpdatedAt => products::updated_at.walk_ast(out),
+        SortColumn::Id => products::id.walk_ast(out),
+    }
 }
 
 /// How many products the list has.
@@ -206,8 +219,12 @@ fn is_kept(shape: &str) -> bool {
 
 /// What of a page's statement does not depend on values.
 fn shape(list: &List, window: &Window<Cursor>, tree: &Tree) -> String {
-    let nothing = |cursor: &Cursor| cursor.0.iter().map(|value| *value == SortValue::Nothing).collect::<Vec<_>>();
-    let cursors = (window.after.as_ref().map(nothing), window.before.as_ref().map(nothing));
+    let is_ranked = matches!(list.sort.as_slice(), [(SortColumn::Distance, _), ..]);
+    let cursor = |cursor: &Cursor| {
+        let nothing: Vec<_> = cursor.0.iter().map(|value| *value == SortValue::Nothing).collect();
+        (cursor.0.iter().find(|_| is_ranked).cloned(), nothing)
+    };
+    let cursors = (window.after.as_ref().map(cursor), window.before.as_ref().map(cursor));
     format!("{:?} {} {cursors:?} {}", list.sort, window.backward, shape_of_filter(list, tree))
 }
 
@@ -224,7 +241,8 @@ fn shape_of_filter(list: &List, tree: &Tree) -> String {
             Filter::Is(test) => format!("{:?}", discriminant(test)),
         }
     }
-    format!("{} {}", list.search.is_some(), of(&list.filter, tree))
+    let is_of_words = list.search.as_ref().map(|search| search.contains(' '));
+    format!("{is_of_words:?} {}", of(&list.filter, tree))
 }
 
 /// A query that stays prepared on its connection, or does not.
@@ -268,29 +286,17 @@ impl<T: QueryFragment<Pg>> QueryFragment<Pg> for CountRows<T> {
 fn belongs(list: &List, tree: &Tree) -> Condition {
     let filtered = matches(&list.filter, tree);
     match &list.search {
-        Some(search) => Box::new(filtered.and(is_found_by(search))),
+        Some(search) => Box::new(filtered.and(search::finds(search))),
         None => filtered,
     }
 }
 
-/// The search's words are in the product, or its text is a part of SKU or name, or resembles one.
-fn is_found_by(search: &str) -> Condition {
-    let has_words = HasWords::new(products::search_words, search_query(search.to_owned()));
-    let has_part = products::search_text.like(format!("%{}%", escape_like(search)));
-    let resembles = ResemblesPartOf::new(search.to_owned().into_sql::<Text>(), products::search_text);
-    Box::new(has_words.or(has_part).or(resembles))
-}
-
-fn distance(search: &str) -> search_distance<products::sku, products::search_text, products::search_words, String> {
-    search_distance(products::sku, products::search_text, products::search_words, search.to_owned())
-}
-
-fn escape_like(text: &str) -> String {
+pub(super) fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// The product passes the filter.
-fn matches(filter: &Filter, tree: &Tree) -> Condition {
+pub(super) fn matches(filter: &Filter, tree: &Tree) -> Condition {
     match filter {
         Filter::All(parts) => join(parts, tree, true, |left, right| Box::new(left.and(right))),
         Filter::Any(parts) => join(parts, tree, false, |left, right| Box::new(left.or(right))),
@@ -373,7 +379,7 @@ fn text_passes(field: TextField, test: &TextTest) -> Condition {
 }
 
 /// The one category that all products that pass are in, if a part of the filter says so.
-fn only_category(filter: &Filter, tree: &Tree) -> Option<CategoryId> {
+pub(super) fn only_category(filter: &Filter, tree: &Tree) -> Option<CategoryId> {
     match filter {
         Filter::All(filters) => filters.iter().find_map(|filter| only_category(filter, tree)),
         Filter::Is(Test::Category(roots)) => match tree.subtrees(roots).as_slice() {
@@ -386,7 +392,7 @@ fn only_category(filter: &Filter, tree: &Tree) -> Option<CategoryId> {
 
 /// Which side of a cursor.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     After,
     Before,
 }
@@ -411,9 +417,7 @@ impl RowComparison {
     ) -> Option<Self> {
         let (first, direction) = *sort.first()?;
         let within = within.filter(|_| first != SortColumn::UpdatedAt);
-        let is_plain = |&(column, way): &(SortColumn, Direction)| {
-            way == direction && !matches!(column, SortColumn::Rating | SortColumn::Distance)
-        };
+        let is_plain = |&(column, way): &(SortColumn, Direction)| way == direction && column != SortColumn::Rating;
         let greater = (direction == Direction::Ascending) == (side == Side::After);
         let columns = sort.iter().zip(values).map(|(&(column, _), value)| (column, value.clone())).collect();
         sort.iter().all(is_plain).then_some(Self { within, columns, greater })
@@ -429,16 +433,7 @@ impl QueryFragment<Pg> for RowComparison {
         }
         for (place, (column, _)) in self.columns.iter().enumerate() {
             out.push_sql(if place == 0 { "" } else { ", " });
-            match column {
-                SortColumn::NameKey => products::name_key.walk_ast(out.reborrow())?,
-                SortColumn::Currency => products::price_currency.walk_ast(out.reborrow())?,
-                SortColumn::Amount => products::price_amount.walk_ast(out.reborrow())?,
-                SortColumn::Stock => products::stock.walk_ast(out.reborrow())?,
-                SortColumn::CreatedAt => products::created_at.walk_ast(out.reborrow())?,
-                SortColumn::UpdatedAt => products::updated_at.walk_ast(out.reborrow())?,
-                SortColumn::Id => products::id.walk_ast(out.reborrow())?,
-                SortColumn::Rating | SortColumn::Distance => {}
-            }
+            walk_column(*column, out.reborrow())?;
         }
         out.push_sql(if self.greater { ") > (" } else { ") < (" });
         if let Some(category) = &self.within {
@@ -484,11 +479,10 @@ impl diesel::AppearsOnTable<products::table> for RowComparison {}
 impl diesel::SelectableExpression<products::table> for RowComparison {}
 
 /// The product lies beyond the cursor: by the first sort column whose values differ.
-fn beyond(
+pub(super) fn beyond(
     sort: &[(SortColumn, Direction)],
     values: &[SortValue],
     side: Side,
-    search: Option<&str>,
     within: Option<CategoryId>,
 ) -> Condition {
     if let Some(rows) = RowComparison::new(sort, values, side, within) {
@@ -499,7 +493,7 @@ fn beyond(
     columns
         .try_fold(none, |rest, (&(column, direction), value)| {
             let greater = (direction == Direction::Ascending) == (side == Side::After);
-            let (strictly, equal) = compare(column, value, greater, side, search)?;
+            let (strictly, equal) = compare(column, value, greater, side)?;
             Some(Box::new(strictly.or(equal.and(rest))) as Condition)
         })
         .unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
@@ -507,13 +501,7 @@ fn beyond(
 
 /// Whether a column lies strictly beyond a value, and whether it is equal to it. `None` for a value of another type,
 /// which a checked cursor does not have.
-fn compare(
-    column: SortColumn,
-    value: &SortValue,
-    greater: bool,
-    side: Side,
-    search: Option<&str>,
-) -> Option<(Condition, Condition)> {
+fn compare(column: SortColumn, value: &SortValue, greater: bool, side: Side) -> Option<(Condition, Condition)> {
     macro_rules! sides {
         ($column:expr, $value:expr) => {{
             let value = $value;
@@ -523,9 +511,6 @@ fn compare(
         }};
     }
     Some(match (column, value) {
-        (SortColumn::Distance, SortValue::Real(distance_then)) => {
-            sides!(distance(search.unwrap_or_default()), *distance_then)
-        }
         (SortColumn::NameKey, SortValue::Text(name)) => sides!(products::name_key, name.clone()),
         (SortColumn::Currency, SortValue::Text(code)) => sides!(products::price_currency, code.clone()),
         (SortColumn::Amount, SortValue::Whole(amount)) => sides!(products::price_amount, *amount),

@@ -168,8 +168,12 @@ impl Passing {
 
     fn is_changed_by(&self, before: Option<&Product>, after: Option<&Product>) -> bool {
         match (self.passes(before), self.passes(after)) {
-            (Some(before), Some(after)) if self.is_searched => before || after,
-            (Some(before), Some(after)) => before != after,
+            (Some(passed), Some(passes_now)) if self.is_searched => {
+                // A new name brings words that others are taken for.
+                let is_renamed = after.is_some_and(|now| before.is_none_or(|then| then.name_key != now.name_key));
+                passed || passes_now || is_renamed
+            }
+            (Some(passed), Some(passes_now)) => passed != passes_now,
             _ => true,
         }
     }

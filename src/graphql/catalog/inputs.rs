@@ -211,7 +211,8 @@ pub struct ProductSort {
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "SortField")]
 pub enum ProductSortField {
-    /// How well it matches `search`; ascending is the best first.
+    /// How well it matches `search`; ascending is the best first. It comes before all other fields; if none follows, what
+    /// matches as well is sorted by age, the newest first.
     Relevance,
     /// Its name, without regard to capitals and accents.
     Name,

@@ -50,7 +50,7 @@ impl CatalogQueries {
         #[graphql(desc = "How many, from the end or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "A page's `startCursor`: what precedes it.")] before: Option<String>,
         #[graphql(desc = "How many to pass over, up to 10000; goes with `first` alone.")] offset: Option<i32>,
-        #[graphql(desc = "Words, parts of a SKU, with typos; the very SKU comes first.")] search: Option<String>,
+        #[graphql(desc = "Words, also with quotes, `or`, `-`; part of a SKU or name; typos.")] search: Option<String>,
         #[graphql(desc = "Which products.")] filter: Option<ProductFilter>,
         #[graphql(desc = "In what order; if it is not given, the best match of `search` first, else the newest.")]
         sort_by: Option<Vec<ProductSort>>,

@@ -367,7 +367,8 @@ impl ProductEdge {
         Product::OnPage(Arc::clone(&self.page), self.place)
     }
 
-    /// How well it matches `search`: more is better. Null without `search`.
+    /// How it matches `search`: 4 by its very SKU, 3 by words of its name or description, 2 by a part of its SKU or name, 1 by
+    /// words that resemble those searched. Null without `search`.
     async fn score(&self) -> Option<f64> {
         self.match_score()
     }
@@ -462,7 +463,7 @@ impl Category {
         #[graphql(desc = "How many, from the end or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "A page's `startCursor`: what precedes it.")] before: Option<String>,
         #[graphql(desc = "How many to pass over, up to 10000; goes with `first` alone.")] offset: Option<i32>,
-        #[graphql(desc = "Words, parts of a SKU, with typos.")] search: Option<String>,
+        #[graphql(desc = "Words, also with quotes, `or`, `-`; part of a SKU or name; typos.")] search: Option<String>,
         #[graphql(desc = "Which products.")] filter: Option<ProductFilter>,
         #[graphql(desc = "In what order; the newest first if it is not given.")] sort_by: Option<Vec<ProductSort>>,
     ) -> Result<Option<ProductConnection>> {
