@@ -132,21 +132,6 @@ impl Redis {
         self.within("EVALSHA", self.timeout.min(patience), async |redis| call.invoke_async(redis).await).await
     }
 
-    /// Asks Redis for its version, without the breaker.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub async fn version(&self) -> anyhow::Result<String> {
-        let asked = async {
-            let mut connection = self.pool.get().await.map_err(|error| anyhow!("{error}"))?;
-            connection.broken = true;
-            let version = connection.link.version().await?;
-            connection.broken = false;
-            Ok(version)
-        };
-        tokio::time::timeout(CHECK_PATIENCE, asked).await.map_err(|_| anyhow!("no answer within {CHECK_PATIENCE:?}"))?
-    }
-
     /// Whether Redis can be used, and of which release it is: asked on a connection of its own, since a pool does not say
     /// why it has none.
     ///

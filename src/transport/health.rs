@@ -28,9 +28,10 @@ pub async fn readyz(State(app): State<Arc<App>>) -> impl IntoResponse {
     };
     let redis = match &app.core.infra.redis {
         None => json!({ "ok": true, "message": "not configured; the cache is in process" }),
-        Some(redis) => match tokio::time::timeout(patience, redis.version()).await {
+        Some(redis) => match tokio::time::timeout(patience, redis.check()).await {
             Ok(Ok(version)) => json!({ "ok": true, "version": version }),
-            _ => json!({ "ok": false, "message": "no answer; requests go on without it" }),
+            Ok(Err(error)) => json!({ "ok": false, "message": format!("{error:#}; requests go on without it") }),
+            Err(_) => json!({ "ok": false, "message": "no answer; requests go on without it" }),
         },
     };
     let is_leaving = *app.stage.borrow() != Stage::Serving;

@@ -157,6 +157,8 @@ async fn redis_is_used_over_tls_and_where_it_cannot_be_the_server_says_why_and_g
         server.client().data("{ products { totalCount } }", json!({})).await;
         let state: Value = reqwest::get(ready(&server)).await.unwrap().json().await.unwrap();
         assert_eq!(state["ready"], true, "{state}");
+        let told = state["redis"]["message"].as_str().unwrap();
+        assert!((url == &plain || told.contains(reason)) && !told.contains("s3cret"), "{state}");
         // It is asked whether it can be used when the server starts.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         server.signal("KILL");
