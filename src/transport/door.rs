@@ -41,7 +41,7 @@ pub struct Entered {
     pub kind: OperationType,
     pub notes: Arc<Notes>,
     pub viewer: Viewer,
-    pub shape: Shape,
+    pub shape: Arc<Shape>,
     /// What it may cost.
     pub cost: u64,
     /// What is left of the budget, where there is one.

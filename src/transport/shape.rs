@@ -2,6 +2,8 @@
 //! afterwards. That leaves the key of a failed field out, and puts fields in the order in which they were ready. See
 //! <https://spec.graphql.org/draft/#sec-Serialized-Map-Ordering> and `#sec-Handling-Execution-Errors`.
 
+use std::sync::{Arc, OnceLock};
+
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
@@ -23,6 +25,9 @@ pub struct Shape {
     object_weight: u64,
     fields: IndexMap<Name, Shape>,
 }
+
+/// The shape of an operation's answers, from its first look on.
+pub type Drawn = OnceLock<Arc<Shape>>;
 
 /// The alias of a field that the server adds where a selection may turn out empty: async-graphql 7 takes an object without
 /// fields for null. No answer shows it.
@@ -89,8 +94,8 @@ fn fill_below(selections: &mut SelectionSet) {
     }
 }
 
-/// The shape of the answer to an operation, and the most that it may cost. The document was walked before: its fragments
-/// are few and have no circle.
+/// The shape of the answer to an operation, and the most that it may cost. The shape does not depend on variables, and is
+/// drawn once. The document was walked before: its fragments are few and have no circle.
 ///
 /// # Errors
 /// For a page of an impossible size.
@@ -99,18 +104,19 @@ pub fn shape(
     document: &ExecutableDocument,
     variables: &Variables,
     facts: &Facts,
+    drawn: &Drawn,
     steps: &mut usize,
-) -> Result<(Shape, Estimate), Refusal> {
+) -> Result<(Arc<Shape>, Estimate), Refusal> {
     let root = match operation.ty {
         OperationType::Query => "Query",
         OperationType::Mutation => "Mutation",
         OperationType::Subscription => "Subscription",
     };
-    let mut shape = Shape::default();
     let mut draw = Draw { document, variables, facts, steps };
-    let mut estimate = draw.selections(&mut shape, &operation.selection_set.node, root, None)?;
+    let mut drawing = drawn.get().is_none().then(Shape::default);
+    let mut estimate = draw.selections(drawing.as_mut(), &operation.selection_set.node, root, None)?;
     estimate.cost = estimate.cost.max(1);
-    Ok((shape, estimate))
+    Ok((Arc::clone(drawn.get_or_init(|| Arc::new(drawing.unwrap_or_default()))), estimate))
 }
 
 struct Draw<'a> {
@@ -121,10 +127,10 @@ struct Draw<'a> {
 }
 
 impl Draw<'_> {
-    /// Adds a selection on a type to the shape. `page` says how long some of its lists are.
+    /// Adds a selection on a type to the shape, where one is drawn. `page` says how long some of its lists are.
     fn selections(
         &mut self,
-        shape: &mut Shape,
+        mut shape: Option<&mut Shape>,
         selections: &SelectionSet,
         of: &str,
         page: Option<(&ListSize, u64)>,
@@ -132,6 +138,7 @@ impl Draw<'_> {
         let mut estimate = Estimate::default();
         for selection in &selections.items {
             *self.steps += 1;
+            let shape = shape.as_deref_mut();
             let one = match &selection.node {
                 Selection::Field(field) => self.field(shape, &field.node, of, page)?,
                 Selection::InlineFragment(fragment) => {
@@ -157,7 +164,7 @@ impl Draw<'_> {
 
     fn field(
         &mut self,
-        shape: &mut Shape,
+        shape: Option<&mut Shape>,
         field: &Field,
         of: &str,
         page: Option<(&ListSize, u64)>,
@@ -166,11 +173,13 @@ impl Draw<'_> {
         if is_presence(field) {
             return Ok(Estimate::default());
         }
-        let below = shape.fields.entry(field.response_key().node.clone()).or_default();
+        let mut below = shape.map(|shape| shape.fields.entry(field.response_key().node.clone()).or_default());
         let Some(facts) = self.facts.field(of, name) else {
             let introspects = matches!(name.as_str(), "__schema" | "__type");
             let weight = if introspects { INTROSPECTION } else { 0 };
-            below.weight = below.weight.saturating_add(weight);
+            if let Some(below) = &mut below {
+                below.weight = below.weight.saturating_add(weight);
+            }
             let inside = self.selections(below, &field.selection_set.node, "", None)?;
             let introspects = introspects || inside.introspects;
             return Ok(Estimate { cost: inside.cost.saturating_add(weight), introspects, ..inside });
@@ -187,8 +196,10 @@ impl Draw<'_> {
             _ => 1,
         };
         let object_weight = self.facts.composite(&facts.of).map_or(0, |composite| composite.weight);
-        below.weight = below.weight.saturating_add(facts.weight);
-        below.object_weight = below.object_weight.saturating_add(object_weight);
+        if let Some(below) = &mut below {
+            below.weight = below.weight.saturating_add(facts.weight);
+            below.object_weight = below.object_weight.saturating_add(object_weight);
+        }
         // An edge has no list of its own: its node is one of the page's.
         let inside = self.selections(below, &field.selection_set.node, &facts.of, own.filter(|_| !facts.is_list))?;
         let each = object_weight.saturating_add(inside.cost);

@@ -22,7 +22,7 @@ use crate::graphql::catalog::written::Plan;
 use crate::graphql::facts::Facts;
 use crate::transport::kept;
 use crate::transport::refusal::{Code, Refusal};
-use crate::transport::shape::{Estimate, Shape, fill_empty, shape};
+use crate::transport::shape::{Drawn, Estimate, Shape, fill_empty, shape};
 
 pub use documents::Documents;
 
@@ -32,7 +32,7 @@ pub struct Admitted {
     /// What it is called in its document.
     pub name: Option<String>,
     pub document: Arc<Document>,
-    pub shape: Shape,
+    pub shape: Arc<Shape>,
     pub estimate: Estimate,
     /// What it asks for, if it is a query: see `transport::kept`.
     pub question: Option<Bytes>,
@@ -43,6 +43,8 @@ pub struct Document {
     /// The first bits of the SHA-256 of its text.
     name: u128,
     parsed: ExecutableDocument,
+    /// For each of its operations, once it was looked at.
+    shapes: Vec<Drawn>,
     /// For each of its operations that has one.
     plans: HashMap<Option<Name>, Plan>,
     /// What strangers were answered was for one of them alone.
@@ -69,7 +71,8 @@ impl Document {
         fill_empty(&mut parsed);
         let digest = digest(&SHA256, text.as_bytes());
         let name = u128::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default());
-        Ok(Self { name, parsed, plans, is_personal: AtomicBool::new(false) })
+        let shapes = parsed.operations.iter().map(|_| Drawn::new()).collect();
+        Ok(Self { name, parsed, shapes, plans, is_personal: AtomicBool::new(false) })
     }
 
     /// The document for async-graphql.
@@ -108,11 +111,11 @@ pub fn admit(
         Some(document) => document,
         None => Arc::new(Document::read(&request.query, facts, limits, steps)?),
     };
-    let (name, operation) = choose(&document.parsed, request.operation_name.as_deref())?;
+    let (name, operation, drawn) = choose(&document, request.operation_name.as_deref())?;
     let name = name.map(Name::to_string);
     variables::check(operation, &request.variables, facts)?;
     variables::complete(operation, &mut request.variables);
-    let (shape, estimate) = shape(operation, &document.parsed, &request.variables, facts, steps)?;
+    let (shape, estimate) = shape(operation, &document.parsed, &request.variables, facts, drawn, steps)?;
     if estimate.cost > limits.max_cost {
         let message = format!("it costs {}, and may cost {}; ask for less", estimate.cost, limits.max_cost);
         return Err(Refusal::new(Code::CostTooHigh, message));
@@ -129,16 +132,17 @@ pub fn admit(
     Ok(Admitted { kind, name, document, shape, estimate, question })
 }
 
+/// The operation of this name, or the only one, with the shape of its answer.
 fn choose<'a>(
-    document: &'a ExecutableDocument,
+    document: &'a Document,
     name: Option<&str>,
-) -> Result<(Option<&'a Name>, &'a OperationDefinition), Refusal> {
-    let mut operations = document.operations.iter();
+) -> Result<(Option<&'a Name>, &'a OperationDefinition, &'a Drawn), Refusal> {
+    let mut operations = document.parsed.operations.iter().zip(&document.shapes);
     let found = match name {
-        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known.as_str() == name)),
+        Some(name) => operations.find(|((known, _), _)| known.is_some_and(|known| known.as_str() == name)),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
-    found.map(|(name, operation)| (name, &operation.node)).ok_or_else(|| {
+    found.map(|((name, operation), shape)| (name, &operation.node, shape)).ok_or_else(|| {
         let message = "the document has several operations, or none of that name; name one in `operationName`";
         Refusal::new(Code::OperationUnclear, message)
     })
