@@ -1,10 +1,11 @@
 CREATE EXTENSION IF NOT EXISTS fuzzystrmatch;
 
--- The very SKU, without regard to capitals: what a search looks for first.
-CREATE INDEX products_lower_sku_idx ON catalog.products (lower(sku));
+-- The very SKU, without regard to capitals, and what it begins with.
+CREATE INDEX products_lower_sku_idx ON catalog.products (lower(sku) text_pattern_ops);
 
 -- The words of all names: what a word with a typo, or one that is not typed to its end, may have meant is looked up among
--- them and not among the products. A word stays when its last product goes; nothing is found by it then.
+-- them and not among the products. A word stays when its last product goes: it can still be taken for what was meant, and
+-- finds nothing.
 CREATE TABLE catalog.search_terms (term text COLLATE "C" PRIMARY KEY);
 
 CREATE FUNCTION catalog.add_search_terms(names text[]) RETURNS void LANGUAGE sql AS $$
@@ -42,32 +43,38 @@ SELECT catalog.add_search_terms(array(SELECT DISTINCT name_key FROM catalog.prod
 CREATE INDEX search_terms_term_idx ON catalog.search_terms USING gin (term gin_trgm_ops);
 
 -- The words of a search, each with up to twenty of which it is a part, or that are a typo away: one letter more, less or
--- another, or two letters swapped; in words of six letters and more twice that. Quotes, `or` and `-` mean what they say,
--- and have no alternatives: then it is NULL.
+-- another, or two letters swapped; in words of six letters and more two letters. A search with quotes, `or`, `-` or more
+-- than eight words has no alternatives: then it is NULL.
 CREATE FUNCTION catalog.search_alternatives(query text)
-RETURNS tsquery LANGUAGE sql STABLE PARALLEL SAFE AS $$
+RETURNS tsquery LANGUAGE sql STABLE PARALLEL SAFE SET pg_trgm.word_similarity_threshold = 0.25 AS $$
     SELECT string_agg('(' || choice.terms || ')', ' & ')::tsquery
-    FROM unnest(tsvector_to_array(to_tsvector('simple', query))) AS word,
+    FROM tsvector_to_array(to_tsvector('simple', query)) AS words, unnest(words) AS word,
     LATERAL (
         SELECT string_agg('''' || replace(replace(term, '\', '\\'), '''', '''''') || '''', ' | ') AS terms
         FROM (
             SELECT word AS term
             UNION ALL
             (SELECT term
-             FROM catalog.search_terms,
-             LATERAL (SELECT length(term) = length(word)
-                             AND string_to_array(term, NULL) <@ string_to_array(word, NULL) AS has_its_letters) AS it
-             WHERE word <% term AND term <> word AND (
-                 strpos(term, word) = 1
-                 OR length(word) >= 3 AND (
-                     strpos(term, word) > 1
-                     OR levenshtein_less_equal(term, word, 2)
-                        <= CASE WHEN length(word) >= 6 OR has_its_letters THEN 2 ELSE 1 END))
+             FROM catalog.search_terms
+             WHERE term <> word AND (
+                 term = ANY (array(
+                     SELECT left(word, at - 1) || substr(word, at + 1, 1) || substr(word, at, 1) || substr(word, at + 2)
+                     FROM generate_series(1, least(length(word), 6) - 1) AS at))
+                 OR word <% term AND (
+                     strpos(term, word) = 1
+                     OR length(word) >= 3 AND (
+                         strpos(term, word) > 1
+                         -- Of longer texts it tells no distance.
+                         OR levenshtein_less_equal(left(term, 255), left(word, 255), 2)
+                            <= CASE WHEN length(word) >= 6 THEN 2 ELSE 1 END)))
              ORDER BY similarity(term, word) DESC, term
              LIMIT 20)
         ) AS one
     ) AS choice
-    WHERE query !~ '"|(^| )-|(^| )or( |$)'
+    -- Of `wall-shelf` the parts are words, too.
+    WHERE strpos(word, '-') < 2
+        AND cardinality(words) <= 8
+        AND query !~ '"|(^|[^[:alnum:]])(-[[:alnum:]]|or([^[:alnum:]]|$))'
 $$;
 
 -- `search_distance` is of no use any more. It stays as long as instances of the release before may run beside newer ones.

@@ -413,7 +413,7 @@ impl Connector {
             ("lock_timeout", (statement_timeout / 2).to_string()),
             ("idle_in_transaction_session_timeout", "5000".to_owned()),
             ("timezone", "'UTC'".to_owned()),
-            ("pg_trgm.word_similarity_threshold", "0.25".to_owned()),
+            ("pg_trgm.word_similarity_threshold", "0.42".to_owned()),
         ];
         Ok(Self {
             config,

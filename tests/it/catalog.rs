@@ -453,6 +453,18 @@ async fn a_search_finds_words_parts_of_skus_and_typos_with_the_very_sku_first() 
     assert_eq!(found("keyboard -walnut").await, ["Brass Keyboard"]);
     assert_eq!(found("teapot or grinder").await, ["Café Teapot", "Coffee Grinder"]);
     assert_eq!(found("\"keyboard brass\"").await, Vec::<String>::new());
+    assert_eq!(found("caef").await, ["Café Teapot"]);
+    assert_eq!(found("coffee-grinder").await, ["Coffee Grinder"]);
+    assert_eq!(found("keyboard (-walnut)").await, ["Brass Keyboard"]);
+    assert_eq!(found(&"-".repeat(100)).await, Vec::<String>::new());
+    assert_eq!(found(&"- ".repeat(90)).await, Vec::<String>::new());
+    assert_eq!(found("\u{301}").await.len(), 4, "what folds to nothing searches for nothing");
+    staff.create_product(json!({ "sku": "AB 123 X", "name": "Sieve" })).await;
+    assert_eq!(found("ab 12").await, ["Sieve"]);
+    // Neither words that are longer than any that has a typo, nor more of them than anybody types, break a search.
+    staff.create_product(json!({ "sku": "LONG", "name": "\u{fb03}".repeat(200) })).await;
+    assert_eq!(found("ffiffj").await, Vec::<String>::new());
+    assert_eq!(found(&"a b c d e f g h i j ".repeat(10)).await, Vec::<String>::new());
     // A typo is one of a word that the catalogue has, from the moment on in which it has it.
     assert_eq!(found("samovra").await, Vec::<String>::new());
     let rename = "mutation { updateProduct(by: { sku: \"TEA-7\" }, patch: { name: \"Copper Samovar\" }) {

@@ -92,7 +92,7 @@ impl ListDraft {
     /// [`Error::BadInput`] with the argument at fault.
     pub fn check(self) -> Result<List, Error> {
         let search = match self.search.as_deref().map(str::trim).filter(|search| !search.is_empty()) {
-            Some(search) => Some(check_search(search)?),
+            Some(search) => Some(check_search(search)?).filter(|search| !search.is_empty()),
             None => None,
         };
         let visible = match self.all_states {
@@ -112,7 +112,8 @@ impl ListDraft {
         if relevance.is_some_and(|place| place > 0) {
             return Err(Error::bad_input(&["sortBy"], "RELEVANCE comes first; sort by the others after it"));
         }
-        if let [(SortField::Relevance, direction)] = *sort {
+        let is_all = sort.iter().all(|(field, _)| *field == SortField::Relevance);
+        if let Some(&(_, direction)) = sort.first().filter(|_| is_all) {
             sort.push((SortField::CreatedAt, direction.opposite()));
         }
         Ok(List { search, filter, sort: columns(&sort) })

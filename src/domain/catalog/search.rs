@@ -4,7 +4,7 @@
 //! What is found comes in an order that does not depend on the search, such as the newest first, so that a page for a word
 //! that half of the catalogue has costs no more than another. Which words go together, or never do, PostgreSQL does not
 //! know: left to itself it walks such an order to its end, or sorts half of the catalogue. So a page looks at the first few
-//! thousand products in the order, and only where they do not fill it at all that the indexes of texts find. Each way is
+//! thousand products in the order, and only if these do not fill it, at all that the indexes of texts find. Each way is
 //! tried only where those before it leave room.
 
 use std::cmp::Ordering;
@@ -21,15 +21,17 @@ use diesel::{
 
 use crate::domain::catalog::category::Tree;
 use crate::domain::catalog::cursor::{Cursor, SortValue};
+use crate::domain::catalog::filter::{Filter, Test};
 use crate::domain::catalog::list::{Direction, List, SortColumn};
 use crate::domain::catalog::model::Product;
 use crate::domain::catalog::store::{self, Condition, Order, Side};
+use crate::domain::ids::CategoryId;
 use crate::domain::page::Window;
 use crate::infra::schema::products;
 
 /// Products at the beginning of an order that a page looks at before anything else.
 const FIRST_LOOK: i64 = 2_000;
-/// Shorter parts of a text are in no index.
+/// Shorter parts of a text are in no index: a SKU may begin with them.
 const MIN_PART: usize = 3;
 
 /// How far a product is from what was searched, by the way in which it was found.
@@ -56,6 +58,11 @@ pub fn finds(search: &str) -> Condition {
     ways.reduce(|one, other| Box::new(one.or(other))).unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
 }
 
+/// What of its statements does not depend on values.
+pub fn shape(search: &str) -> (usize, bool) {
+    (ways(search).len(), search.chars().count() < MIN_PART)
+}
+
 /// Each way of finding, with how far what it finds is.
 fn ways(search: &str) -> Vec<(f64, Condition)> {
     let ways = [
@@ -80,14 +87,24 @@ fn is_sku(search: &str) -> Condition {
 }
 
 fn has_words(search: &str) -> Condition {
-    Box::new(HasWords::new(products::search_words, search_query(search.to_owned())))
+    // PostgreSQL takes each dash before anything else for one more denial, and fails at the 33rd.
+    let next = search.chars().skip(1).chain([' ']);
+    let denies = |next: char| next.is_alphanumeric() || next == '"';
+    let words = search.chars().zip(next).filter(|&(letter, next)| letter != '-' || denies(next));
+    Box::new(HasWords::new(products::search_words, search_query(words.map(|(letter, _)| letter).collect::<String>())))
 }
 
-/// `None` where the search has several words: they are found as words, wherever they are.
+/// `None` where the search is nothing but words, or has none at all. Several are found as words wherever they are, unless there are digits
+/// among them, as SKUs have.
 fn has_part(search: &str) -> Option<Condition> {
-    let from = if search.chars().count() < MIN_PART { "" } else { "%" };
-    let part = products::search_text.like(format!("{from}{}%", store::escape_like(search)));
-    (!search.contains(' ')).then(|| Box::new(part) as Condition)
+    if !search.contains(char::is_alphanumeric) || (search.contains(' ') && !search.contains(char::is_numeric)) {
+        return None;
+    }
+    let text = store::escape_like(search);
+    Some(match search.chars().count() < MIN_PART {
+        true => Box::new(lower(products::sku).like(format!("{text}%"))),
+        false => Box::new(products::search_text.like(format!("%{text}%"))),
+    })
 }
 
 /// The product has for each word of the search that, or one that resembles it; see `search_alternatives` in the migrations.
@@ -142,7 +159,7 @@ pub struct SearchPage {
 struct Stage {
     passes: Condition,
     looks_first: bool,
-    /// Where the page's cursors let it begin and end.
+    /// Where the category, if it is in one, and the page's cursors let it begin and end.
     between: Vec<Condition>,
 }
 
@@ -153,14 +170,17 @@ impl SearchPage {
             [(SortColumn::Distance, direction), rest @ ..] => (Some(*direction), rest),
             sort => (None, sort),
         };
-        let has_index = has_index(sort);
+        let within = store::only_category(&list.filter, tree);
+        let has_index = has_index(sort, within.is_some()) && limit + offset <= FIRST_LOOK;
         let stage = |(distance, found): (f64, Condition)| {
             let cursors = [(&window.after, Side::After), (&window.before, Side::Before)];
             let ends = cursors.into_iter().filter_map(|(cursor, side)| Some((cursor.as_ref()?, side)));
+            let ends = ends.map(|(cursor, side)| beyond(list, distance, cursor, side, within));
+            let category = within.map(|id| store::matches(&Filter::Is(Test::Category([id].into())), tree));
             Stage {
                 passes: Box::new(store::matches(&list.filter, tree).and(found)),
                 looks_first: has_index && distance > VERY_SKU,
-                between: ends.map(|(cursor, side)| beyond(list, distance, cursor, side, tree)).collect(),
+                between: category.into_iter().chain(ends).collect(),
             }
         };
         let found = match ranked {
@@ -187,8 +207,7 @@ impl SearchPage {
 }
 
 /// What is found at this distance lies beyond the cursor.
-fn beyond(list: &List, distance: f64, Cursor(values): &Cursor, side: Side, tree: &Tree) -> Condition {
-    let within = store::only_category(&list.filter, tree);
+fn beyond(list: &List, distance: f64, Cursor(values): &Cursor, side: Side, within: Option<CategoryId>) -> Condition {
     match (list.sort.as_slice(), values.as_slice()) {
         ([(SortColumn::Distance, direction), sort @ ..], [SortValue::Real(then), values @ ..]) => {
             let is_greater = (*direction == Direction::Ascending) == (side == Side::After);
@@ -202,13 +221,17 @@ fn beyond(list: &List, distance: f64, Cursor(values): &Cursor, side: Side, tree:
     }
 }
 
-/// Whether an index has all products in this order.
-fn has_index(sort: &[(SortColumn, Direction)]) -> bool {
+/// Whether an index has all products in this order, or those of each category.
+fn has_index(sort: &[(SortColumn, Direction)], in_category: bool) -> bool {
     use SortColumn as Column;
 
     let (columns, directions): (Vec<_>, Vec<_>) = sort.iter().copied().unzip();
     directions.iter().all(|direction| Some(direction) == directions.first())
-        && matches!(columns.as_slice(), [_, Column::Id] | [Column::Currency, Column::Amount, Column::Id])
+        && match columns.as_slice() {
+            [Column::Rating | Column::UpdatedAt, Column::Id] => !in_category,
+            [_, Column::Id] | [Column::Currency, Column::Amount, Column::Id] => true,
+            _ => false,
+        }
 }
 
 impl SearchPage {

@@ -28,7 +28,7 @@ use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::page::Window;
 use crate::infra::schema::{categories, products};
 
-/// A condition on products; never NULL.
+/// A condition on products; never NULL, unless it says so.
 pub(super) type Condition = Box<dyn BoxableExpression<products::table, Pg, SqlType = Bool>>;
 
 /// The product by one of its keys.
@@ -241,8 +241,8 @@ fn shape_of_filter(list: &List, tree: &Tree) -> String {
             Filter::Is(test) => format!("{:?}", discriminant(test)),
         }
     }
-    let is_of_words = list.search.as_ref().map(|search| search.contains(' '));
-    format!("{is_of_words:?} {}", of(&list.filter, tree))
+    let ways = list.search.as_deref().map(search::shape);
+    format!("{ways:?} {}", of(&list.filter, tree))
 }
 
 /// A query that stays prepared on its connection, or does not.
