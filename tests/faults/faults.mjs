@@ -190,7 +190,8 @@ async function random(minutes) {
     await Promise.all(both.map((it, number) => happens(it, contexts[number], seconds).then((took) => {
       // Where two things happen, one does not recover before the other is over.
       if (both.length > 1 || !it.of) return;
-      worst.set(it.of, Math.max(worst.get(it.of) ?? 0, took));
+      const what = it.within ? it.name : it.of;
+      worst.set(what, Math.max(worst.get(what) ?? 0, took));
       const within = it.within ?? RECOVERY[it.of];
       if (took > within * PATIENCE) checker.tells(`after ${it.name} it took ${Math.round(took)} ms until all was well`);
     })));
@@ -204,7 +205,7 @@ async function random(minutes) {
     const kinds = counted(load.failures.splice(0));
     const figures = [
       `${checker.reads - before.reads} reads`, `${load.writes - before.writes} writes`, `${happened} faults`,
-      `${Math.round(now)} MiB`, `${files} files`, ...[...worst].map(([of, ms]) => `${of} well in ${Math.round(ms)} ms`),
+      `${Math.round(now)} MiB`, `${files} files`, ...[...worst].map(([what, ms]) => `${what} well in ${Math.round(ms)} ms`),
       settled && `busy for ${Math.round(settled)} ms more`, kinds,
     ];
     console.log(`${`random ${Math.round(elapsed * 10) / 10} min`.padEnd(22)} ${figures.filter(Boolean).join('; ')}`);
