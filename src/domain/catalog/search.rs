@@ -94,8 +94,8 @@ fn has_words(search: &str) -> Condition {
     Box::new(HasWords::new(products::search_words, search_query(words.map(|(letter, _)| letter).collect::<String>())))
 }
 
-/// `None` where the search is nothing but words, or has none at all. Several are found as words wherever they are, unless there are digits
-/// among them, as SKUs have.
+/// `None` where the search has neither letters nor digits, and where it has several words without a digit, as SKUs have:
+/// words are found wherever they are.
 fn has_part(search: &str) -> Option<Condition> {
     if !search.contains(char::is_alphanumeric) || (search.contains(' ') && !search.contains(char::is_numeric)) {
         return None;
