@@ -78,7 +78,9 @@ impl SortValue {
     fn fits(&self, column: SortColumn) -> bool {
         match self {
             Self::Text(text) => matches!(column, SortColumn::NameKey | SortColumn::Currency) && !text.contains('\0'),
-            Self::Whole(_) => matches!(column, SortColumn::Amount | SortColumn::Stock),
+            Self::Whole(whole) => {
+                column == SortColumn::Amount || (column == SortColumn::Stock && i32::try_from(*whole).is_ok())
+            }
             Self::Real(real) => matches!(column, SortColumn::Distance | SortColumn::Rating) && real.is_finite(),
             Self::Time(_) => matches!(column, SortColumn::CreatedAt | SortColumn::UpdatedAt),
             Self::Id(_) => column == SortColumn::Id,

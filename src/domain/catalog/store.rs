@@ -8,7 +8,7 @@ use chrono::Utc;
 use diesel::expression::BoxableExpression;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text, Timestamptz};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
     PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgTextExpressionMethods, QueryDsl,
@@ -147,7 +147,7 @@ pub async fn page(
     Ok(rows.into_iter().map(|product| Found { product, distance: 0.0 }).collect())
 }
 
-/// What a page is sorted by. Backwards everything turns round, NULL too.
+/// What a page is sorted by. Backwards everything turns round.
 pub(super) struct Order {
     pub sort: Vec<(SortColumn, Direction)>,
     pub backward: bool,
@@ -157,12 +157,9 @@ impl QueryFragment<Pg> for Order {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         for (place, (column, direction)) in self.sort.iter().enumerate() {
             out.push_sql(if place == 0 { "" } else { ", " });
-            walk_column(*column, out.reborrow())?;
+            walk_column(*column, *direction, out.reborrow())?;
             let is_ascending = (*direction == Direction::Ascending) != self.backward;
             out.push_sql(if is_ascending { " ASC" } else { " DESC" });
-            if *column == SortColumn::Rating {
-                out.push_sql(if self.backward { " NULLS FIRST" } else { " NULLS LAST" });
-            }
         }
         Ok(())
     }
@@ -180,7 +177,8 @@ impl diesel::expression::Expression for Order {
 
 impl diesel::AppearsOnTable<products::table> for Order {}
 
-fn walk_column(column: SortColumn, mut out: AstPass<'_, '_, Pg>) -> QueryResult<()> {
+/// A value of each product, never NULL: what an index has in order.
+fn walk_column(column: SortColumn, direction: Direction, mut out: AstPass<'_, '_, Pg>) -> QueryResult<()> {
     match column {
         // A search calls it so.
         SortColumn::Distance => out.push_identifier("distance"),
@@ -188,7 +186,12 @@ fn walk_column(column: SortColumn, mut out: AstPass<'_, '_, Pg>) -> QueryResult<
         SortColumn::Currency => products::price_currency.walk_ast(out),
         SortColumn::Amount => products::price_amount.walk_ast(out),
         SortColumn::Stock => products::stock.walk_ast(out),
-        SortColumn::Rating => products::rating.walk_ast(out),
+        SortColumn::Rating => {
+            out.push_sql("coalesce(");
+            products::rating.walk_ast(out.reborrow())?;
+            out.push_sql(if direction == Direction::Ascending { ", 'infinity')" } else { ", '-infinity')" });
+            Ok(())
+        }
         SortColumn::CreatedAt => products::created_at.walk_ast(out),
         SortColumn::UpdatedAt => products::updated_at.walk_ast(out),
         SortColumn::Id => products::id.walk_ast(out),
@@ -397,31 +400,14 @@ pub(super) enum Side {
     Before,
 }
 
-/// `(a, b, id) > (1, 2, 3)`, which an index on these columns begins with, however far in the list that is. It says what
-/// the longer form says where all columns go the same way and none may be NULL. Within one category that comes first where
-/// it does in an index, too: PostgreSQL reckons how many rows are beyond by the first column, and of one currency none
-/// would seem to be.
+/// `(a, b, id) > (1, 2, 3)`, which an index on these columns begins with, however far in the list that is. Within one
+/// category that comes first where it does in an index, too: PostgreSQL reckons how many rows are beyond by the first
+/// column, and of one currency none would seem to be.
 #[derive(Debug)]
 struct RowComparison {
     within: Option<CategoryId>,
-    columns: Vec<(SortColumn, SortValue)>,
-    greater: bool,
-}
-
-impl RowComparison {
-    fn new(
-        sort: &[(SortColumn, Direction)],
-        values: &[SortValue],
-        side: Side,
-        within: Option<CategoryId>,
-    ) -> Option<Self> {
-        let (first, direction) = *sort.first()?;
-        let within = within.filter(|_| first != SortColumn::UpdatedAt);
-        let is_plain = |&(column, way): &(SortColumn, Direction)| way == direction && column != SortColumn::Rating;
-        let greater = (direction == Direction::Ascending) == (side == Side::After);
-        let columns = sort.iter().zip(values).map(|(&(column, _), value)| (column, value.clone())).collect();
-        sort.iter().all(is_plain).then_some(Self { within, columns, greater })
-    }
+    columns: Vec<(SortColumn, Direction, SortValue)>,
+    operator: &'static str,
 }
 
 impl QueryFragment<Pg> for RowComparison {
@@ -431,16 +417,16 @@ impl QueryFragment<Pg> for RowComparison {
             products::category_id.walk_ast(out.reborrow())?;
             out.push_sql(", ");
         }
-        for (place, (column, _)) in self.columns.iter().enumerate() {
+        for (place, (column, direction, _)) in self.columns.iter().enumerate() {
             out.push_sql(if place == 0 { "" } else { ", " });
-            walk_column(*column, out.reborrow())?;
+            walk_column(*column, *direction, out.reborrow())?;
         }
-        out.push_sql(if self.greater { ") > (" } else { ") < (" });
+        out.push_sql(&format!(") {} (", self.operator));
         if let Some(category) = &self.within {
             out.push_bind_param::<diesel::sql_types::Uuid, _>(category)?;
             out.push_sql(", ");
         }
-        for (place, (column, value)) in self.columns.iter().enumerate() {
+        for (place, (column, direction, value)) in self.columns.iter().enumerate() {
             out.push_sql(if place == 0 { "" } else { ", " });
             match value {
                 SortValue::Text(text) => out.push_bind_param::<Text, _>(text)?,
@@ -450,9 +436,11 @@ impl QueryFragment<Pg> for RowComparison {
                     out.push_sql("::integer");
                 }
                 SortValue::Whole(whole) => out.push_bind_param::<BigInt, _>(whole)?,
+                SortValue::Real(real) => out.push_bind_param::<Double, _>(real)?,
                 SortValue::Time(time) => out.push_bind_param::<Timestamptz, _>(time)?,
                 SortValue::Id(id) => out.push_bind_param::<diesel::sql_types::Uuid, _>(id)?,
-                SortValue::Real(_) | SortValue::Nothing => {}
+                SortValue::Nothing if *direction == Direction::Ascending => out.push_sql("'infinity'"),
+                SortValue::Nothing => out.push_sql("'-infinity'"),
             }
         }
         out.push_sql(")");
@@ -485,58 +473,26 @@ pub(super) fn beyond(
     side: Side,
     within: Option<CategoryId>,
 ) -> Condition {
-    if let Some(rows) = RowComparison::new(sort, values, side, within) {
-        return Box::new(rows);
-    }
-    let mut columns = sort.iter().zip(values).rev();
-    let none: Condition = Box::new(false.into_sql::<Bool>());
-    columns
-        .try_fold(none, |rest, (&(column, direction), value)| {
-            let greater = (direction == Direction::Ascending) == (side == Side::After);
-            let (strictly, equal) = compare(column, value, greater, side)?;
-            Some(Box::new(strictly.or(equal.and(rest))) as Condition)
-        })
-        .unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
-}
-
-/// Whether a column lies strictly beyond a value, and whether it is equal to it. `None` for a value of another type,
-/// which a checked cursor does not have.
-fn compare(column: SortColumn, value: &SortValue, greater: bool, side: Side) -> Option<(Condition, Condition)> {
-    macro_rules! sides {
-        ($column:expr, $value:expr) => {{
-            let value = $value;
-            let strictly: Condition =
-                if greater { Box::new($column.gt(value.clone())) } else { Box::new($column.lt(value.clone())) };
-            (strictly, Box::new($column.eq(value)) as Condition)
-        }};
-    }
-    Some(match (column, value) {
-        (SortColumn::NameKey, SortValue::Text(name)) => sides!(products::name_key, name.clone()),
-        (SortColumn::Currency, SortValue::Text(code)) => sides!(products::price_currency, code.clone()),
-        (SortColumn::Amount, SortValue::Whole(amount)) => sides!(products::price_amount, *amount),
-        (SortColumn::Stock, SortValue::Whole(stock)) => sides!(products::stock, i32::try_from(*stock).ok()?),
-        (SortColumn::CreatedAt, SortValue::Time(time)) => sides!(products::created_at, *time),
-        (SortColumn::UpdatedAt, SortValue::Time(time)) => sides!(products::updated_at, *time),
-        (SortColumn::Id, SortValue::Id(id)) => sides!(products::id, *id),
-        // NULL comes last whichever the direction, so it lies after every value and before none.
-        (SortColumn::Rating, SortValue::Nothing) => {
-            let strictly: Condition = match side {
-                Side::After => Box::new(false.into_sql::<Bool>()),
-                Side::Before => Box::new(products::rating.is_not_null()),
-            };
-            (strictly, Box::new(products::rating.is_null()))
+    let columns = sort.iter().zip(values).map(|(&(column, direction), value)| (column, direction, value.clone()));
+    let columns: Vec<_> = columns.collect();
+    let strictly = |direction| if (direction == Direction::Ascending) == (side == Side::After) { ">" } else { "<" };
+    match columns.as_slice() {
+        [(first, way, _), rest @ ..] if rest.iter().all(|(_, direction, _)| direction == way) => {
+            let within = within.filter(|_| !matches!(first, SortColumn::UpdatedAt | SortColumn::Rating));
+            Box::new(RowComparison { within, operator: strictly(*way), columns })
         }
-        (SortColumn::Rating, SortValue::Real(rating)) => {
-            let (strictly, equal) = sides!(products::rating.assume_not_null(), *rating);
-            let known = || products::rating.is_not_null();
-            let strictly: Condition = match side {
-                Side::After => Box::new(products::rating.is_null().or(known().and(strictly))),
-                Side::Before => Box::new(known().and(strictly)),
+        _ => {
+            let one = |column: &(_, _, SortValue), operator| {
+                let columns = vec![column.clone()];
+                RowComparison { within: None, operator, columns }
             };
-            (strictly, Box::new(known().and(equal)) as Condition)
+            let none: Condition = Box::new(false.into_sql::<Bool>());
+            columns.iter().rev().fold(none, |rest, column| {
+                let (beyond, equal) = (one(column, strictly(column.1)), one(column, "="));
+                Box::new(beyond.or(equal.and(rest)))
+            })
         }
-        _ => return None,
-    })
+    }
 }
 
 /// All categories.
