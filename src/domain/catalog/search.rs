@@ -54,29 +54,33 @@ diesel::infix_operator!(HasWords, " @@ ", backend: Pg);
 
 /// The search finds the product, one way or the other.
 pub fn finds(search: &str) -> Condition {
-    let ways = ways(search).into_iter().map(|(_, found)| found);
-    ways.reduce(|one, other| Box::new(one.or(other))).unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
+    one_of(ways(search, Some(search)))
+}
+
+fn one_of(ways: Vec<(f64, Condition)>) -> Condition {
+    let found = ways.into_iter().map(|(_, found)| found);
+    found.reduce(|one, other| Box::new(one.or(other))).unwrap_or_else(|| Box::new(false.into_sql::<Bool>()))
 }
 
 /// What of its statements does not depend on values.
 pub fn shape(search: &str) -> (usize, bool) {
-    (ways(search).len(), search.chars().count() < MIN_PART)
+    (ways(search, None).len(), search.chars().count() < MIN_PART)
 }
 
-/// Each way of finding, with how far what it finds is.
-fn ways(search: &str) -> Vec<(f64, Condition)> {
+/// Each way of finding, with how far what it finds is. Alternatives are those of a text, or what a page looked up.
+fn ways(search: &str, alternatives_of: Option<&str>) -> Vec<(f64, Condition)> {
     let ways = [
         (VERY_SKU, Some(is_sku(search))),
         (WORDS, Some(has_words(search))),
         (PART, has_part(search)),
-        (RESEMBLING, Some(Box::new(Resembles(search.to_owned())) as Condition)),
+        (RESEMBLING, Some(Box::new(Resembles(alternatives_of.map(str::to_owned))) as Condition)),
     ];
     ways.into_iter().filter_map(|(distance, found)| Some((distance, found?))).collect()
 }
 
 /// The way at this place, without what the ones before it find.
 fn only_by(search: &str, place: usize) -> Option<(f64, Condition)> {
-    let mut ways = ways(search).into_iter();
+    let mut ways = ways(search, None).into_iter();
     let before: Vec<_> = ways.by_ref().take(place).collect();
     let (distance, found) = ways.next()?;
     Some((distance, before.into_iter().fold(found, |found, (_, earlier)| Box::new(found.and(not(earlier))))))
@@ -108,16 +112,27 @@ fn has_part(search: &str) -> Option<Condition> {
 }
 
 /// The product has for each word of the search that, or one that resembles it; see `search_alternatives` in the migrations.
-/// Where words have no alternatives it is NULL, which finds nothing: it must not be negated.
-struct Resembles(String);
+/// Where words have no alternatives it is NULL, which finds nothing: it must not be negated. Without a search it has the
+/// `alternatives` that its statement begins with.
+struct Resembles(Option<String>);
+
+/// `(SELECT search_alternatives(search) AS terms)`, which takes longer than all the rest where words resemble many.
+fn walk_alternatives<'b>(search: &'b String, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("(SELECT search_alternatives(");
+    out.push_bind_param::<Text, _>(search)?;
+    out.push_sql(") AS terms)");
+    Ok(())
+}
 
 impl QueryFragment<Pg> for Resembles {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         products::search_words.walk_ast(out.reborrow())?;
+        out.push_sql(" @@ ");
         // Looked up once, and not for each product.
-        out.push_sql(" @@ (SELECT search_alternatives(");
-        out.push_bind_param::<Text, _>(&self.0)?;
-        out.push_sql("))");
+        if let Some(search) = &self.0 {
+            return walk_alternatives(search, out);
+        }
+        out.push_sql("(SELECT terms FROM alternatives)");
         Ok(())
     }
 }
@@ -142,6 +157,7 @@ impl SelectableExpression<products::table> for Resembles {}
 
 /// A page of a list with a search: its products, and how far each is from what was searched.
 pub struct SearchPage {
+    search: String,
     columns: AsSelect<Product, Pg>,
     /// Each way of finding, with how far what it finds is.
     ways: Vec<(f64, Condition)>,
@@ -185,7 +201,7 @@ impl SearchPage {
         };
         let found = match ranked {
             Some(_) => (0..).map_while(|place| only_by(search, place)).collect(),
-            None => vec![(RESEMBLING, finds(search))],
+            None => vec![(RESEMBLING, one_of(ways(search, None)))],
         };
         let mut stages: Vec<_> = found.into_iter().map(stage).collect();
         if ranked.is_some_and(|direction| (direction == Direction::Ascending) == window.backward) {
@@ -194,8 +210,9 @@ impl SearchPage {
         let order = |sort: &[_]| Order { sort: sort.to_vec(), backward: window.backward };
         let (order, order_within_stages) = (order(&list.sort), order(sort));
         Self {
+            search: search.to_owned(),
             columns: Product::as_select(),
-            ways: ways(search),
+            ways: ways(search, None),
             order,
             order_within_stages,
             stages,
@@ -297,7 +314,9 @@ fn walk_all<'b>(conditions: &'b [Condition], mut out: AstPass<'_, 'b, Pg>) -> Qu
 
 impl QueryFragment<Pg> for SearchPage {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH ");
+        out.push_sql("WITH alternatives AS MATERIALIZED ");
+        walk_alternatives(&self.search, out.reborrow())?;
+        out.push_sql(", ");
         for (place, stage) in self.stages.iter().enumerate() {
             self.walk_stage(place, stage, out.reborrow())?;
         }
