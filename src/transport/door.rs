@@ -463,10 +463,17 @@ impl Entered {
         let text = request.query.clone();
         request.set_parsed_query(self.document.parsed());
         let responses = app.schemas.of(!self.is_new).execute_stream(request);
+        let span = self.span();
         let begun = Watching { app: Arc::clone(app), entered: self, text, responses, ended: false };
-        futures_util::stream::unfold(begun, async |mut watching| {
-            let next = watching.next().await?;
-            Some((next, watching))
+        futures_util::stream::unfold((begun, span), async |(mut watching, span)| {
+            let next = watching.next().instrument(span.clone()).await;
+            match &next {
+                None => span.record("stockroom.outcome", "ok"),
+                Some(Err(refused)) => span.record("stockroom.outcome", refused.code.as_str()),
+                Some(Ok(response)) if was_refused(response) => span.record("stockroom.outcome", "invalid"),
+                Some(Ok(_)) => &span,
+            };
+            Some((next?, (watching, span)))
         })
         .boxed()
     }

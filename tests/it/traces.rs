@@ -68,6 +68,7 @@ fn hex(id: &[u8]) -> String {
 }
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const WATCHED: &str = "4bf92f3577b34da6a3ce929d0e0e4737";
 
 /// A server on a database of its own, with these flags.
 async fn start(flags: &[&str]) -> (Server, TestDatabase) {
@@ -97,6 +98,11 @@ async fn a_request_is_one_trace_down_to_its_statements_and_tells_no_value() {
     ask(&format!("00-{TRACE}-00f067aa0ba902b7-01")).await;
     // Whoever sends it decided that this one is not traced.
     ask("00-11111111111111111111111111111111-00f067aa0ba902b7-00").await;
+    let watch = client.http.post(&client.url).header("accept", "text/event-stream");
+    let watch = watch.header("traceparent", format!("00-{WATCHED}-00f067aa0ba902b7-01"));
+    let watch = watch.json(&json!({ "query": "subscription Watch { productEvents { type } }" }));
+    let mut events = watch.send().await.unwrap();
+    assert!(events.chunk().await.unwrap().is_some(), "it begins");
     server.signal("TERM");
     assert!(server.wait(Duration::from_secs(20)).success());
 
@@ -119,6 +125,12 @@ async fn a_request_is_one_trace_down_to_its_statements_and_tells_no_value() {
         assert_eq!(attribute(call, "db.system.name").as_deref(), Some(system));
         assert!(call.start_time_unix_nano >= operation.start_time_unix_nano);
     }
+    let watched: Vec<&Span> = spans.iter().filter(|span| hex(&span.trace_id) == WATCHED).collect();
+    let [watching] = watched.iter().filter(|span| span.name == "subscription Watch").collect::<Vec<_>>()[..] else {
+        panic!("one span of the subscription in {watched:#?}")
+    };
+    let request = watched.iter().find(|span| span.name == "POST /graphql").unwrap();
+    assert_eq!(watching.parent_span_id, request.span_id);
     let statement = attribute(named("SELECT"), "db.query.text").unwrap();
     assert!(statement.contains("FROM") && statement.contains("$1"), "{statement}");
 
