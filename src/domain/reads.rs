@@ -117,11 +117,15 @@ impl Core {
             None => self.read_at,
         };
         let Some(version) = version else { return Ok(read(&mut *self.infra.db.read().await?).await?) };
-        if let Some(mut replica) = self.replicas.read(&self.infra, version).await {
-            match read(&mut replica).await.map_err(Error::from) {
-                // It died, or must forget what is read: a read can be asked again.
-                Err(Error::Unavailable(_) | Error::Deadlock) => self.replicas.failed(&self.infra),
-                done => return done,
+        if let Some((mut replica, gone)) = self.replicas.read(&self.infra, version).await {
+            let done = tokio::select! {
+                done = read(&mut replica) => Some(done.map_err(Error::from)),
+                () = gone => None,
+            };
+            match done {
+                // It died, stands still, or must forget what is read: a read can be asked again.
+                None | Some(Err(Error::Unavailable(_) | Error::Deadlock)) => self.replicas.failed(&self.infra),
+                Some(done) => return done,
             }
         }
         Ok(read(&mut *self.infra.db.spare().await?).await?)

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use futures_util::future::join_all;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -41,6 +43,8 @@ struct State {
     is_fit: AtomicBool,
     /// A version that was waited for in vain, until it is there.
     missing: AtomicI64,
+    /// Told as long as it does not answer: whoever waits for it waits in vain.
+    gone: Notify,
 }
 
 /// Which database a server has: the name of its line of versions, and its timeline, which each promotion begins anew.
@@ -49,7 +53,7 @@ type Identity = (Uuid, i32);
 impl Replicas {
     /// Starts to watch them, if there are any; that ends with them. Needs a runtime then.
     pub fn start(infra: &Arc<Infra>) -> Arc<Self> {
-        let unknown = || State { is_fit: AtomicBool::new(false), missing: AtomicI64::new(NONE) };
+        let unknown = || State { is_fit: AtomicBool::new(false), missing: AtomicI64::new(NONE), gone: Notify::new() };
         let states: Vec<State> = infra.db.replicas().iter().map(|_| unknown()).collect();
         let replicas = Arc::new(Self { states, next: AtomicUsize::new(0) });
         if !replicas.is_empty() {
@@ -63,26 +67,27 @@ impl Replicas {
         self.states.is_empty()
     }
 
-    /// A connection to a replica on which this version is seen, if there is one; else the primary is to be asked.
-    pub async fn read(&self, infra: &Infra, version: Version) -> Option<Connection> {
+    /// A connection to a replica on which this version is seen, if there is one, and what ends when that replica stops
+    /// answering; else the primary is to be asked.
+    pub async fn read(&self, infra: &Infra, version: Version) -> Option<(Connection, Notified<'_>)> {
         let counted = |who| infra.metrics.replica_reads.get_or_create(&[("from", who)]).inc();
         let (count, first) = (self.states.len(), self.next.fetch_add(1, Ordering::Relaxed));
         let mut behind = None;
         for number in (0..count).map(|n| first.wrapping_add(n) % count) {
             match self.look(infra, number, version, Duration::ZERO).await {
-                Seen::Enough(connection) => {
+                Seen::Enough(found) => {
                     counted("replica");
-                    return Some(*connection);
+                    return Some(*found);
                 }
                 Seen::Less => behind = behind.or(Some(number)),
                 Seen::Nothing => {}
             }
         }
         if let Some(number) = behind
-            && let Seen::Enough(connection) = self.look(infra, number, version, PATIENCE).await
+            && let Seen::Enough(found) = self.look(infra, number, version, PATIENCE).await
         {
             counted("late_replica");
-            return Some(*connection);
+            return Some(*found);
         }
         counted("primary");
         None
@@ -94,7 +99,7 @@ impl Replicas {
     }
 
     /// What is seen of a version on a connection to a replica, after some patience.
-    async fn look(&self, infra: &Infra, number: usize, version: Version, patience: Duration) -> Seen {
+    async fn look(&self, infra: &Infra, number: usize, version: Version, patience: Duration) -> Seen<'_> {
         let (Some(state), Some(replica)) = (self.states.get(number), infra.db.replicas().get(number)) else {
             return Seen::Nothing;
         };
@@ -107,7 +112,9 @@ impl Replicas {
         let until = Instant::now() + patience;
         loop {
             match timeout(PATIENCE, seen_on(&mut connection)).await {
-                Ok(Ok((seen, true))) if seen >= version => return Seen::Enough(Box::new(connection)),
+                Ok(Ok((seen, true))) if seen >= version => {
+                    return Seen::Enough(Box::new((connection, state.gone.notified())));
+                }
                 Ok(Ok((_, true))) => {}
                 _ => {
                     state.is_fit.store(false, Ordering::Relaxed);
@@ -127,8 +134,8 @@ impl Replicas {
 }
 
 /// What a replica has.
-enum Seen {
-    Enough(Box<Connection>),
+enum Seen<'a> {
+    Enough(Box<(Connection, Notified<'a>)>),
     Less,
     /// It was not asked, or does not answer.
     Nothing,
@@ -173,7 +180,10 @@ async fn watch(replicas: std::sync::Weak<Replicas>, infra: Arc<Infra>) {
                         state.missing.store(NONE, Ordering::Relaxed);
                     }
                     Ok(_) => {}
-                    Err(_) => *connection = None,
+                    Err(_) => {
+                        *connection = None;
+                        state.gone.notify_waiters();
+                    }
                 }
             }))
             .await;

@@ -9,7 +9,7 @@ use stockroom::domain::accounts::Role;
 use stockroom::domain::reads::Token;
 
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::standby::{Primary, Standby};
+use crate::support::standby::{Primary, Standby, connect};
 use crate::support::{Client, TestServer, eventually};
 
 const ADJUST: &str = "mutation($id: ID!) { adjustStock(by: { id: $id }, delta: 1) {
@@ -192,6 +192,43 @@ async fn what_a_replica_was_reading_when_it_died_is_read_from_the_primary() {
         read += reader.await.expect("no read fails");
     }
     println!("the replica died three times under {read} reads, of which none failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_was_reading_when_it_froze_is_read_from_the_primary_within_seconds() {
+    let primary = Primary::start().await;
+    let replica = primary.replica(&[]).await;
+    let server = on(&primary, &[&replica], &["--statement-timeout", "20s", "--request-timeout", "30s"]).await;
+    routed(&server, true).await;
+    // The read waits on the replica for as long as the table is locked on the primary.
+    let locker = connect(&primary.url).await;
+    locker.batch_execute("BEGIN; LOCK TABLE products IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waits = async |what: &str| {
+        let asked = format!("SELECT 1 / count(*) FROM {what}");
+        eventually(what, async || replica.answers(&asked).await).await;
+    };
+    waits("pg_locks WHERE relation = 'products'::regclass AND mode = 'AccessExclusiveLock'").await;
+    let client = server.anonymous();
+    let read = tokio::spawn(async move { read_anew(&client).await });
+    waits("pg_stat_activity WHERE wait_event_type = 'Lock'").await;
+
+    let (processes, before) = (replica.processes().await, reads(&server)[2]);
+    signal("STOP", &processes);
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    let since = Instant::now();
+    read.await.expect("it is answered");
+    let took = since.elapsed();
+    signal("CONT", &processes);
+    println!("frozen: read from the primary after {took:?}");
+    // A look at it every quarter of a second, each of which may take half a second; and some for a busy machine.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(reads(&server)[2] > before);
+    routed(&server, true).await;
+}
+
+fn signal(name: &str, processes: &[String]) {
+    // Some may have ended meanwhile, which is told.
+    let _ = std::process::Command::new("kill").arg(format!("-{name}")).args(processes).output();
 }
 
 #[tokio::test(flavor = "multi_thread")]

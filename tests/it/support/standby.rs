@@ -118,6 +118,20 @@ impl Standby {
         }
     }
 
+    /// Its processes, the one that makes the others first.
+    pub async fn processes(&self) -> Vec<String> {
+        let rows = connect(&self.url).await.query("SELECT pid::text FROM pg_stat_activity", &[]).await.unwrap();
+        let children: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", children[0])).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+        [vec![parent], children].concat()
+    }
+
+    /// Whether it answers a question without an error.
+    pub async fn answers(&self, question: &str) -> bool {
+        connect(&self.url).await.batch_execute(question).await.is_ok()
+    }
+
     /// Asks it something.
     pub async fn ask(&self, statement: &str) {
         connect(&self.url).await.batch_execute(statement).await.unwrap();
@@ -130,7 +144,7 @@ impl Drop for Standby {
     }
 }
 
-async fn connect(url: &str) -> tokio_postgres::Client {
+pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute(&format!("SET search_path = {SEARCH_PATH}")).await.unwrap();
