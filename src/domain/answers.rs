@@ -316,9 +316,13 @@ impl Core {
     }
 }
 
-/// A digest of the tables that rows come from: entries of a release with other tables are other entries.
+/// A digest of how entries are laid out, and of the tables that rows come from: those of a release with others are other
+/// entries.
 fn layout() -> u32 {
-    crc32fast::hash(include_bytes!("../infra/schema.rs"))
+    let mut layout = crc32fast::Hasher::new();
+    layout.update(&entry::MAGIC);
+    layout.update(include_bytes!("../infra/schema.rs"));
+    layout.finalize()
 }
 
 /// The first 128 bits of the SHA-256 of a question's compact form.

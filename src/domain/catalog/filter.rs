@@ -284,8 +284,8 @@ impl Test {
             Self::HasCategory => product.category_id.is_some(),
             Self::TagsAny(tags) => product.tags.iter().any(|tag| tags.contains(tag)),
             Self::TagsAll(tags) => tags.iter().all(|tag| product.tags.contains(tag)),
-            Self::HasAttribute(key) => product.attributes.get(key).is_some(),
-            Self::Attribute(key, values) => product.attributes.get(key).is_some_and(|value| {
+            Self::HasAttribute(key) => product.attributes.value().get(key).is_some(),
+            Self::Attribute(key, values) => product.attributes.value().get(key).is_some_and(|value| {
                 let mut wanted = values.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
                 wanted.any(|wanted| equal_json(&wanted, value))
             }),

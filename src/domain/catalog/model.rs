@@ -7,6 +7,7 @@ use diesel::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::catalog::json::Json;
 use crate::domain::catalog::money::{self, MoneyDraft, format_minor};
 use crate::domain::error::{FieldErrorCode, FieldErrors};
 use crate::domain::ids::{CategoryId, ProductId, UserId, text_enum};
@@ -66,10 +67,10 @@ pub struct Product {
     pub category_id: Option<CategoryId>,
     pub tags: Vec<String>,
     /// An object.
-    pub attributes: Value,
+    pub attributes: Json,
     /// An array of [`Media`].
     #[serde(default)]
-    pub media: Value,
+    pub media: Json,
     /// 0 to 5.
     pub rating: Option<f64>,
     pub external_reference: Option<String>,
@@ -108,12 +109,12 @@ impl Product {
 
     /// The attributes by key.
     pub fn attributes(&self) -> impl Iterator<Item = (&String, &Value)> {
-        self.attributes.as_object().into_iter().flatten()
+        self.attributes.value().as_object().into_iter().flatten()
     }
 
     /// The pictures in their order.
     pub fn media(&self) -> Vec<Media> {
-        Media::deserialize_list(&self.media)
+        Media::deserialize_list(self.media.value())
     }
 
     /// As somebody would type it to get the same again.
@@ -227,8 +228,8 @@ impl NewProduct {
             && self.stock == product.stock
             && self.category_id == product.category_id
             && self.tags == product.tags
-            && self.attributes == product.attributes
-            && self.media == product.media
+            && self.attributes == *product.attributes.value()
+            && self.media == *product.media.value()
             && self.rating == product.rating
             && self.external_reference == product.external_reference
     }
