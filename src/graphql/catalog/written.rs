@@ -344,6 +344,8 @@ fn product(draft: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Produc
         "externalReference" => text(|product: &Product| product.external_reference.as_deref()),
         "createdAt" => leaf(|product: &Product| moment(product.created_at)),
         "updatedAt" => leaf(|product: &Product| moment(product.updated_at)),
+        // It is for the staff, who are somebody in particular.
+        "createdBy" => Box::new(|_, written| written.body.extend_from_slice(b"null")),
         _ => return None,
     })
 }
