@@ -1,0 +1,31 @@
+CREATE OR REPLACE FUNCTION catalog.search_alternatives(query text)
+RETURNS tsquery LANGUAGE sql STABLE PARALLEL SAFE SET pg_trgm.word_similarity_threshold = 0.25 AS $$
+    SELECT string_agg('(' || choice.terms || ')', ' & ')::tsquery
+    FROM tsvector_to_array(to_tsvector('simple', query)) AS words, unnest(words) AS word,
+    LATERAL (
+        SELECT string_agg('''' || replace(replace(term, '\', '\\'), '''', '''''') || '''', ' | ') AS terms
+        FROM (
+            SELECT word AS term
+            UNION ALL
+            (SELECT term
+             FROM catalog.search_terms
+             WHERE term <> word AND (
+                 term = ANY (array(
+                     SELECT left(word, at - 1) || substr(word, at + 1, 1) || substr(word, at, 1) || substr(word, at + 2)
+                     FROM generate_series(1, least(length(word), 6) - 1) AS at))
+                 OR word <% term AND (
+                     strpos(term, word) = 1
+                     OR length(word) >= 3 AND (
+                         strpos(term, word) > 1
+                         -- Of longer texts it tells no distance.
+                         OR levenshtein_less_equal(left(term, 255), left(word, 255), 2)
+                            <= CASE WHEN length(word) >= 6 THEN 2 ELSE 1 END)))
+             ORDER BY similarity(term, word) DESC, term
+             LIMIT 20)
+        ) AS one
+    ) AS choice
+    -- Of `wall-shelf` the parts are words, too.
+    WHERE strpos(word, '-') < 2
+        AND cardinality(words) <= 8
+        AND query !~ '"|(^|[^[:alnum:]])(-[[:alnum:]]|or([^[:alnum:]]|$))'
+$$;
