@@ -122,11 +122,13 @@ impl Core {
                 done = read(&mut replica) => Some(done.map_err(Error::from)),
                 () = gone => None,
             };
+            // It died, stands still, or must forget what is read: a read can be asked again.
             match done {
-                // It died, stands still, or must forget what is read: a read can be asked again.
-                None | Some(Err(Error::Unavailable(_) | Error::Deadlock)) => self.replicas.failed(&self.infra),
+                None => replica.abandon(),
+                Some(Err(Error::Unavailable(_) | Error::Deadlock)) => {}
                 Some(done) => return done,
             }
+            self.replicas.failed(&self.infra);
         }
         Ok(read(&mut *self.infra.db.spare().await?).await?)
     }

@@ -117,6 +117,7 @@ impl Replicas {
                 }
                 Ok(Ok((_, true))) => {}
                 _ => {
+                    connection.abandon();
                     state.is_fit.store(false, Ordering::Relaxed);
                     return Seen::Nothing;
                 }
@@ -164,7 +165,11 @@ async fn watch(replicas: std::sync::Weak<Replicas>, infra: Arc<Infra>) {
         if let Ok(identity) = timely(identity(&mut primary, &infra.db)).await {
             let watched = infra.db.replicas().iter().zip(&mut followers).zip(&replicas.states);
             join_all(watched.map(async |((replica, connection), state)| {
-                let seen = timely(follows(connection, replica, identity)).await;
+                let answer = timeout(PULSE_PATIENCE, follows(connection, replica, identity)).await;
+                if answer.is_err() {
+                    state.gone.notify_waiters();
+                }
+                let seen = answer.unwrap_or_else(|_| Err(silent()));
                 let is_fit = seen.is_ok();
                 if state.is_fit.swap(is_fit, Ordering::Relaxed) != is_fit {
                     let replica = replica.place();
@@ -180,10 +185,7 @@ async fn watch(replicas: std::sync::Weak<Replicas>, infra: Arc<Infra>) {
                         state.missing.store(NONE, Ordering::Relaxed);
                     }
                     Ok(_) => {}
-                    Err(_) => {
-                        *connection = None;
-                        state.gone.notify_waiters();
-                    }
+                    Err(_) => *connection = None,
                 }
             }))
             .await;
@@ -196,7 +198,11 @@ async fn watch(replicas: std::sync::Weak<Replicas>, infra: Arc<Infra>) {
 }
 
 async fn timely<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    timeout(PULSE_PATIENCE, look).await.unwrap_or_else(|_| Err(anyhow!("no answer in {PULSE_PATIENCE:?}")))
+    timeout(PULSE_PATIENCE, look).await.unwrap_or_else(|_| Err(silent()))
+}
+
+fn silent() -> anyhow::Error {
+    anyhow!("no answer in {PULSE_PATIENCE:?}")
 }
 
 /// The primary's identity.

@@ -15,7 +15,7 @@ use diesel::ConnectionError;
 use diesel::connection::InstrumentationEvent;
 use diesel::result::Error as DieselError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -68,6 +68,14 @@ struct Figures {
 pub struct Connection {
     connection: PooledConnection<'static, Manager>,
     _turn: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Leaves it, with a statement under way: the next in the pool must not wait for that. PostgreSQL notices, and ends it.
+    pub fn abandon(mut self) {
+        type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+        Transactions::transaction_manager_status_mut(&mut *self.connection).set_in_error();
+    }
 }
 
 impl std::ops::Deref for Connection {

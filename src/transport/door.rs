@@ -468,10 +468,10 @@ impl Entered {
         futures_util::stream::unfold((begun, span), async |(mut watching, span)| {
             let next = watching.next().instrument(span.clone()).await;
             match &next {
-                None => span.record("stockroom.outcome", "ok"),
+                None if !watching.ended => span.record("stockroom.outcome", "ok"),
                 Some(Err(refused)) => span.record("stockroom.outcome", refused.code.as_str()),
                 Some(Ok(response)) if was_refused(response) => span.record("stockroom.outcome", "invalid"),
-                Some(Ok(_)) => &span,
+                _ => &span,
             };
             Some((next?, (watching, span)))
         })

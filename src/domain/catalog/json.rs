@@ -4,7 +4,6 @@
 use std::sync::OnceLock;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,17 +13,28 @@ use serde_json::Value;
 const RELEASE: u8 = 1;
 
 /// A JSON value that is parsed when somebody looks into it. In compact forms it is its text, in JSON it is itself.
-#[derive(Clone, Debug, AsExpression, FromSqlRow)]
-#[diesel(sql_type = Jsonb)]
+#[derive(Clone, Debug, FromSqlRow)]
 pub struct Json {
     text: Box<str>,
     value: OnceLock<Value>,
 }
 
 impl Json {
-    /// What it says.
+    /// What it says; null where that is beyond what can be read, such as a number of a thousand digits.
     pub fn value(&self) -> &Value {
-        self.value.get_or_init(|| serde_json::from_str(&self.text).unwrap_or_default())
+        static NULL: Value = Value::Null;
+        self.read().unwrap_or(&NULL)
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(&self) -> serde_json::Result<&Value> {
+        match self.value.get() {
+            Some(value) => Ok(value),
+            None => serde_json::from_str(&self.text).map(|value| self.value.get_or_init(|| value)),
+        }
     }
 }
 

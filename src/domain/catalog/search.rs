@@ -187,7 +187,7 @@ impl SearchPage {
             sort => (None, sort),
         };
         let within = store::only_category(&list.filter, tree);
-        let has_index = has_index(sort, within.is_some()) && limit + offset <= FIRST_LOOK;
+        let has_index = store::has_index(sort, within.is_some()) && limit + offset <= FIRST_LOOK;
         let stage = |(distance, found): (f64, Condition)| {
             let cursors = [(&window.after, Side::After), (&window.before, Side::Before)];
             let ends = cursors.into_iter().filter_map(|(cursor, side)| Some((cursor.as_ref()?, side)));
@@ -236,19 +236,6 @@ fn beyond(list: &List, distance: f64, Cursor(values): &Cursor, side: Side, withi
         }
         (sort, values) => store::beyond(sort, values, side, within),
     }
-}
-
-/// Whether an index has all products in this order, or those of each category.
-fn has_index(sort: &[(SortColumn, Direction)], in_category: bool) -> bool {
-    use SortColumn as Column;
-
-    let (columns, directions): (Vec<_>, Vec<_>) = sort.iter().copied().unzip();
-    directions.iter().all(|direction| Some(direction) == directions.first())
-        && match columns.as_slice() {
-            [Column::Rating | Column::UpdatedAt, Column::Id] => !in_category,
-            [_, Column::Id] | [Column::Currency, Column::Amount, Column::Id] => true,
-            _ => false,
-        }
 }
 
 impl SearchPage {
