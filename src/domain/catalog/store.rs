@@ -172,9 +172,9 @@ fn passes_nearly_all(filter: &Filter, tree: &Tree) -> bool {
     }
 }
 
-/// Such a page. Of a limit that is a parameter PostgreSQL thinks
-/// that it lets a tenth of the table pass, and so plans the statement anew each time, which takes as long as to execute it.
-/// With another limit that it knows, within, it keeps one plan for all. It hands rows on in the order in which they come.
+/// Such a page. Of a limit that is a parameter PostgreSQL thinks that it lets a tenth of the table pass, and so plans the
+/// statement anew each time, which takes as long as to execute it. With another limit that it knows, within, it keeps one
+/// plan for all. It hands rows on in the order in which they come.
 #[derive(QueryId)]
 struct Walk<T> {
     query: T,
