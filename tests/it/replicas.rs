@@ -150,7 +150,9 @@ async fn what_a_replica_was_reading_when_it_died_is_read_from_the_primary() {
     let mut replica = primary.replica(&[]).await;
     let proxy = Proxy::before(&replica.url).await;
     let url = proxy.url(&replica.url);
-    let server = TestServer::on_primary(&primary.url, &["--database-replica-urls", &url]).await;
+    // All at once want one of the few connections to the primary: on a busy machine they wait, instead of being sent away.
+    let flags = ["--database-replica-urls", &url, "--database-wait", "5s"];
+    let server = TestServer::on_primary(&primary.url, &flags).await;
     routed(&server, true).await;
     let query = "query($sku: String!) { product(by: { sku: $sku }) { id } }";
     for fault in [Fault::Cut, Fault::LoseAnswer] {
