@@ -478,6 +478,23 @@ async fn a_search_finds_words_parts_of_skus_and_typos_with_the_very_sku_first() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_cannot_be_read_are_not_lost_to_a_change_of_something_else() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    let product = staff.create_product(json!({ "sku": "BIG", "name": "Big" })).await;
+    let database = server.database.connect().await;
+    // Beyond what the API takes, and what a double holds.
+    let put = "UPDATE products SET attributes = '{\"n\": 1e400}' WHERE sku = 'BIG'";
+    database.batch_execute(put).await.unwrap();
+    let update = "mutation($id: ID!) { updateProduct(by: { id: $id }, patch: { name: \"Bigger\" }) {
+        product { name } errors { ... on UserError { code } } } }";
+    let told = staff.send(update, json!({ "id": product["id"] })).await;
+    assert_eq!(told["errors"][0]["extensions"]["code"], "INTERNAL_SERVER_ERROR", "{told:#}");
+    let kept = "SELECT attributes = '{\"n\": 1e400}' FROM products WHERE sku = 'BIG'";
+    assert!(database.query_one(kept, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_score_tells_in_which_way_a_search_found_the_newest_first_among_equals() {
     let server = TestServer::start().await;
     let staff = server.signed_in(Role::Staff).await;

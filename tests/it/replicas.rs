@@ -229,7 +229,7 @@ async fn what_a_replica_was_reading_when_it_froze_is_read_from_the_primary_withi
 }
 
 fn signal(name: &str, processes: &[String]) {
-    // Some may have ended meanwhile, which is told.
+    // Some may have ended meanwhile, of which it complains.
     let _ = std::process::Command::new("kill").arg(format!("-{name}")).args(processes).output();
 }
 

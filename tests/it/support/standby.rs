@@ -120,7 +120,9 @@ impl Standby {
 
     /// Its processes, the one that makes the others first.
     pub async fn processes(&self) -> Vec<String> {
-        let rows = connect(&self.url).await.query("SELECT pid::text FROM pg_stat_activity", &[]).await.unwrap();
+        // But for the one that answers, which ends with that.
+        let asked = "SELECT pid::text FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+        let rows = connect(&self.url).await.query(asked, &[]).await.unwrap();
         let children: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let status = std::fs::read_to_string(format!("/proc/{}/status", children[0])).unwrap();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
