@@ -1,9 +1,10 @@
 // How the cost of a request grows with the catalogue.
 //
-//   node benches/load/scale.mjs STOCKROOM [--sizes=10000,100000,1000000] [--times=60]
+//   node benches/load/scale.mjs STOCKROOM [--sizes=10000,100000,1000000] [--times=60] [--data-dir=FOLDER]
 //
-// One database grows from size to size. Each question is asked of a server that remembers nothing, except for the warm
-// list, one after the other; the medians of the time that a client waits, and how much more that is than at first.
+// One database grows from size to size, and is kept where a folder for it is given. Each question is asked of a server that
+// remembers nothing, except for the warm list, one after the other; the medians of the time that a client waits, and how much
+// more that is than at first.
 
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,12 +15,12 @@ import { promisify } from 'node:util';
 import { Server } from './server.mjs';
 
 const [stockroom, ...flags] = process.argv.slice(2);
-if (!stockroom) throw new Error('use: scale.mjs STOCKROOM [--sizes=N,N] [--times=N]');
+if (!stockroom) throw new Error('use: scale.mjs STOCKROOM [--sizes=N,N] [--times=N] [--data-dir=FOLDER]');
 const flag = (name, otherwise) => flags.find((it) => it.startsWith(`--${name}=`))?.split('=')[1] ?? otherwise;
 const sizes = flag('sizes', '10000,100000,1000000').split(',').map(Number);
 const times = Number(flag('times', 60));
 const folder = mkdtempSync(join(tmpdir(), 'stockroom-scale-'));
-const data = join(folder, 'data');
+const data = flag('data-dir', join(folder, 'data'));
 const run = promisify(execFile);
 
 const LIST = `query($filter: ProductFilter, $sortBy: [ProductSort!], $after: String, $search: String, $offset: Int) {
@@ -89,7 +90,9 @@ async function main() {
         // What takes long needs no many.
         if (took.length >= 5 && took.reduce((a, b) => a + b) > 20_000) break;
       }
-      (found[name] ??= []).push(median(took.slice(Math.min(5, took.length - 1))));
+      const typical = median(took.slice(Math.min(5, took.length - 1)));
+      (found[name] ??= []).push(typical);
+      console.error(`${size.toLocaleString('en')} products, ${name}: ${typical.toFixed(2)} ms`);
     };
     await measure('a warm list', warm, () => [list(), { sortBy: sort('CREATED_AT', 'DESC') }]);
     for (const [name, question] of Object.entries(all)) await measure(name, cold, question);

@@ -1,6 +1,6 @@
 //! A list of products: which, and in what order.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::catalog::filter::{Filter, Test};
 use crate::domain::catalog::model::{Product, Status};
@@ -68,13 +68,28 @@ impl Direction {
 }
 
 /// A checked list in canonical form: lists that mean the same are equal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     /// Folded, as the products' texts are.
     pub search: Option<String>,
     pub filter: Filter,
     /// Ends in [`SortColumn::Id`].
     pub sort: Vec<(SortColumn, Direction)>,
+    /// All of that in bytes: what the list is known by.
+    pub name: Vec<u8>,
+}
+
+impl List {
+    fn new(search: Option<String>, filter: Filter, sort: Vec<(SortColumn, Direction)>) -> Result<Self, Error> {
+        let name = rmp_serde::to_vec(&(&search, &filter, &sort)).map_err(Error::internal)?;
+        Ok(Self { search, filter, sort, name })
+    }
+}
+
+impl Serialize for List {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.name)
+    }
 }
 
 /// A product on a page.
@@ -116,7 +131,7 @@ impl ListDraft {
         if let Some(&(_, direction)) = sort.first().filter(|_| is_all) {
             sort.push((SortField::CreatedAt, direction.opposite()));
         }
-        Ok(List { search, filter, sort: columns(&sort) })
+        List::new(search, filter, columns(&sort))
     }
 }
 
