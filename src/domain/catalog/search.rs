@@ -4,8 +4,8 @@
 //! What is found comes in an order that does not depend on the search, such as the newest first, so that a page for a word
 //! that half of the catalogue has costs no more than another. Which words go together, or never do, PostgreSQL does not
 //! know: left to itself it walks such an order to its end, or sorts half of the catalogue. So a page looks at the first few
-//! thousand products in the order, and only if these do not fill it, at all that the indexes of texts find. Each way is
-//! tried only where those before it leave room.
+//! thousand products in the order; then at ten times as many, where these are likely to fill it sooner than all that the
+//! indexes of texts find would be read; and only then at that. Each way is tried only where those before it leave room.
 
 use std::cmp::Ordering;
 
@@ -15,8 +15,8 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel::{
-    AppearsOnTable, BoolExpressionMethods, ExpressionMethods, IntoSql, QueryResult, SelectableExpression,
-    SelectableHelper, TextExpressionMethods,
+    AppearsOnTable, BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, QueryDsl,
+    QueryResult, SelectableExpression, SelectableHelper, TextExpressionMethods,
 };
 
 use crate::domain::catalog::category::Tree;
@@ -31,6 +31,8 @@ use crate::infra::schema::products;
 
 /// Products at the beginning of an order that a page looks at before anything else.
 const FIRST_LOOK: i64 = 2_000;
+/// How many times as many it may look at next.
+const FARTHER: i64 = 10;
 /// Shorter parts of a text are in no index: a SKU may begin with them.
 const MIN_PART: usize = 3;
 
@@ -95,7 +97,9 @@ fn has_words(search: &str) -> Condition {
     let next = search.chars().skip(1).chain([' ']);
     let denies = |next: char| next.is_alphanumeric() || next == '"';
     let words = search.chars().zip(next).filter(|&(letter, next)| letter != '-' || denies(next));
-    Box::new(HasWords::new(products::search_words, search_query(words.map(|(letter, _)| letter).collect::<String>())))
+    let query = search_query(words.map(|(letter, _)| letter).collect::<String>());
+    // Selected, it is read once, and not for each product where one plan serves all searches.
+    Box::new(HasWords::new(products::search_words, diesel::select(query).single_value().assume_not_null()))
 }
 
 /// `None` where the search has neither letters nor digits, and where it has several words without a digit, as SKUs have:
@@ -241,19 +245,13 @@ fn beyond(list: &List, distance: f64, Cursor(values): &Cursor, side: Side, withi
 impl SearchPage {
     fn walk_stage<'b>(&'b self, place: usize, stage: &'b Stage, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         if stage.looks_first {
-            out.push_sql(&format!("look_{place} AS MATERIALIZED (SELECT * FROM (SELECT * FROM products WHERE true"));
-            walk_all(&stage.between, out.reborrow())?;
-            out.push_sql(" ORDER BY ");
-            self.order_within_stages.walk_ast(out.reborrow())?;
-            out.push_sql(&format!(" LIMIT {FIRST_LOOK}) AS products WHERE "));
-            stage.passes.walk_ast(out.reborrow())?;
-            self.walk_room(place, out.reborrow())?;
-            self.walk_end(out.reborrow())?;
-            out.push_sql("), ");
+            self.walk_look(place, stage, false, out.reborrow())?;
+            self.walk_look(place, stage, true, out.reborrow())?;
         }
         out.push_sql(&format!("stage_{place} AS MATERIALIZED ("));
-        if stage.looks_first {
-            out.push_sql(&format!("SELECT * FROM look_{place} WHERE (SELECT count(*) FROM look_{place}) = "));
+        let looks = if stage.looks_first { ["look", "far"].as_slice() } else { &[] };
+        for look in looks {
+            out.push_sql(&format!("SELECT * FROM {look}_{place} WHERE (SELECT count(*) FROM {look}_{place}) = "));
             out.push_bind_param::<BigInt, _>(&self.enough)?;
             out.push_sql(" UNION ALL ");
         }
@@ -263,12 +261,45 @@ impl SearchPage {
         walk_all(&stage.between, out.reborrow())?;
         out.push_sql(" OFFSET 0) AS products WHERE true");
         self.walk_room(place, out.reborrow())?;
-        if stage.looks_first {
-            out.push_sql(&format!(" AND (SELECT count(*) FROM look_{place}) < "));
+        for look in looks {
+            out.push_sql(&format!(" AND (SELECT count(*) FROM {look}_{place}) < "));
             out.push_bind_param::<BigInt, _>(&self.enough)?;
         }
         self.walk_end(out.reborrow())?;
         out.push_sql(")), ");
+        Ok(())
+    }
+
+    /// What passes among the first products in the order.
+    fn walk_look<'b>(
+        &'b self,
+        place: usize,
+        stage: &'b Stage,
+        is_far: bool,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        let (name, rows) = if is_far { ("far", FARTHER * FIRST_LOOK) } else { ("look", FIRST_LOOK) };
+        out.push_sql(&format!("{name}_{place} AS MATERIALIZED (SELECT * FROM (SELECT * FROM products WHERE true"));
+        walk_all(&stage.between, out.reborrow())?;
+        out.push_sql(" ORDER BY ");
+        self.order_within_stages.walk_ast(out.reborrow())?;
+        out.push_sql(&format!(" LIMIT {rows}) AS products WHERE "));
+        stage.passes.walk_ast(out.reborrow())?;
+        self.walk_room(place, out.reborrow())?;
+        if is_far {
+            // With `found` of the first `LOOK` the page is full after `enough * LOOK / found` products, and the indexes find
+            // `found / LOOK` of all.
+            let found = format!("(SELECT count(*) FROM look_{place})");
+            let all = "(SELECT reltuples::double precision FROM pg_class WHERE oid = 'products'::regclass)";
+            out.push_sql(&format!(" AND {found} < "));
+            out.push_bind_param::<BigInt, _>(&self.enough)?;
+            out.push_sql(&format!(" AND {FARTHER} * {found} >= "));
+            out.push_bind_param::<BigInt, _>(&self.enough)?;
+            out.push_sql(&format!(" AND {found} * {found} * {all} >= {} * ", FIRST_LOOK * FIRST_LOOK));
+            out.push_bind_param::<BigInt, _>(&self.enough)?;
+        }
+        self.walk_end(out.reborrow())?;
+        out.push_sql("), ");
         Ok(())
     }
 
