@@ -205,14 +205,13 @@ impl Tokens {
 
     async fn verify_own(&self, token: &str) -> Result<Bearer, Refused> {
         let hash = digest(&SHA256, token.as_bytes()).as_ref().try_into().map_err(|_| Refused)?;
-        let known = match self.known.get(&hash) {
+        let known = if let Some(known) = self.known.get(&hash) {
             // The key may have been retired since.
-            Some(known) => self.key(&known.kid).await.map(|_| known).ok_or(Refused)?,
-            None => {
-                let known = Arc::new(self.decode(token).await?);
-                self.known.insert(hash, Arc::clone(&known));
-                known
-            }
+            self.key(&known.kid).await.map(|_| known).ok_or(Refused)?
+        } else {
+            let known = Arc::new(self.decode(token).await?);
+            self.known.insert(hash, Arc::clone(&known));
+            known
         };
         // Later it is no less valid, until it ends.
         if known.expires_at.timestamp() + LEEWAY.cast_signed() < Utc::now().timestamp() {
