@@ -2,9 +2,9 @@
 //
 //   node benches/load/scale.mjs STOCKROOM [--sizes=10000,100000,1000000] [--times=60] [--data-dir=FOLDER]
 //
-// One database grows from size to size, and is kept where a folder for it is given. Each question is asked of a server that
-// remembers nothing, except for the warm list, one after the other; the medians of the time that a client waits, and how much
-// more that is than at first.
+// One database grows from size to size, and is kept where a folder for it is given. Each question is asked of a server
+// that remembers nothing, except for the warm list, one after the other; the medians of the time that a client waits,
+// and how much more that is than at first.
 
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

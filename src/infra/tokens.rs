@@ -63,7 +63,8 @@ pub enum Bearer {
 
 /// What a token says that was found to be one of ours.
 struct Known {
-    /// The key that has signed it.
+    /// The key that has signed it, and its name.
+    key: DecodingKey,
     kid: String,
     subject: Subject,
     expires_at: DateTime<Utc>,
@@ -205,9 +206,10 @@ impl Tokens {
 
     async fn verify_own(&self, token: &str) -> Result<Bearer, Refused> {
         let hash = digest(&SHA256, token.as_bytes()).as_ref().try_into().map_err(|_| Refused)?;
-        let known = if let Some(known) = self.known.get(&hash) {
-            // The key may have been retired since.
-            self.key(&known.kid).await.map(|_| known).ok_or(Refused)?
+        let known = if let Some(known) = self.known.get(&hash)
+            && self.counts(&known).await
+        {
+            known
         } else {
             let known = Arc::new(self.decode(token).await?);
             self.known.insert(hash, Arc::clone(&known));
@@ -232,7 +234,14 @@ impl Tokens {
             return Err(Refused);
         }
         let subject = Subject { id: claims.sub, session: claims.sid, role: claims.role, version: claims.ver };
-        Ok(Known { kid, subject, expires_at: DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)? })
+        Ok(Known { key, kid, subject, expires_at: DateTime::from_timestamp(claims.exp, 0).ok_or(Refused)? })
+    }
+
+    /// Whether the key still counts, and under its name is no other.
+    async fn counts(&self, Known { key: then, kid, .. }: &Known) -> bool {
+        let now = self.key(kid).await;
+        let now = now.as_ref().and_then(|now| now.try_get_as_bytes().ok());
+        now.is_some_and(|now| then.try_get_as_bytes().is_ok_and(|then| then == now))
     }
 
     /// The key of this name, if it counts.

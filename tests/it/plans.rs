@@ -72,9 +72,9 @@ async fn a_page_reads_about_as_many_rows_as_it_shows_however_deep_it_lies() {
     assert!((20 * pages..=MOST * pages).contains(&rows), "{rows} rows were read for {pages} pages");
     assert_eq!(after.scans, before.scans, "the table was read as a whole");
 
-    // A word that all have fills a page at once, however deep; words that one in two hundred has a little later, so that not
-    // all of those are read and sorted. Words and a part of a SKU that few have do not, nor do a typo and what nobody has;
-    // in a category that is small all of it is looked at.
+    // A word that all have fills a page at once, however deep. Of a million products with what one in two hundred has
+    // not all are read and sorted. Words and a part of a SKU that few have do not fill a page, nor do a typo and what
+    // nobody has; in a category that is small all of it is looked at.
     let mut before = after;
     for (searches, most) in [
         (vec![("the", &Value::Null, false), ("the", &Value::Null, true)], MOST),
@@ -112,9 +112,9 @@ async fn a_page_reads_about_as_many_rows_as_it_shows_however_deep_it_lies() {
     // Of a far larger catalogue the same page is sooner found by looking farther than by the indexes of texts.
     let search = json!({ "search": "walnut chair" });
     let found = client.data(page, search.clone()).await;
+    let before = read(&database).await;
     let larger = "UPDATE pg_class SET reltuples = 100000000 WHERE oid = 'products'::regclass";
     database.batch_execute(larger).await.unwrap();
-    let before = read(&database).await;
     assert_eq!(client.data(page, search).await, found);
     let rows = read(&database).await.rows - before.rows;
     assert!((2_500..=MOST_FOUND).contains(&rows), "{rows} rows were read");

@@ -4,8 +4,8 @@
 //! What is found comes in an order that does not depend on the search, such as the newest first, so that a page for a word
 //! that half of the catalogue has costs no more than another. Which words go together, or never do, PostgreSQL does not
 //! know: left to itself it walks such an order to its end, or sorts half of the catalogue. So a page looks at the first few
-//! thousand products in the order; then at ten times as many, where these are likely to fill it sooner than all that the
-//! indexes of texts find would be read; and only then at that. Each way is tried only where those before it leave room.
+//! thousand products in the order; then at ten times as many, where these are likely to fill it before all that the
+//! indexes of texts find could be read; and only then at that. Each way is tried only where those before it leave room.
 
 use std::cmp::Ordering;
 
@@ -73,7 +73,7 @@ pub fn shape(search: &str) -> (usize, bool) {
 fn ways(search: &str, alternatives_of: Option<&str>) -> Vec<(f64, Condition)> {
     let ways = [
         (VERY_SKU, Some(is_sku(search))),
-        (WORDS, Some(has_words(search))),
+        (WORDS, Some(has_words(search, alternatives_of.is_none()))),
         (PART, has_part(search)),
         (RESEMBLING, Some(Box::new(Resembles(alternatives_of.map(str::to_owned))) as Condition)),
     ];
@@ -92,14 +92,18 @@ fn is_sku(search: &str) -> Condition {
     Box::new(lower(products::sku).eq(search.to_owned()))
 }
 
-fn has_words(search: &str) -> Condition {
+fn has_words(search: &str, in_page: bool) -> Condition {
     // PostgreSQL takes each dash before anything else for one more denial, and fails at the 33rd.
     let next = search.chars().skip(1).chain([' ']);
     let denies = |next: char| next.is_alphanumeric() || next == '"';
     let words = search.chars().zip(next).filter(|&(letter, next)| letter != '-' || denies(next));
     let query = search_query(words.map(|(letter, _)| letter).collect::<String>());
-    // Selected, it is read once, and not for each product where one plan serves all searches.
-    Box::new(HasWords::new(products::search_words, diesel::select(query).single_value().assume_not_null()))
+    match in_page {
+        // Selected, it is read once, and not for each product where one plan serves all searches.
+        true => Box::new(HasWords::new(products::search_words, diesel::select(query).single_value().assume_not_null())),
+        // How many products there are of a word decides how they are best counted.
+        false => Box::new(HasWords::new(products::search_words, query)),
+    }
 }
 
 /// `None` where the search has neither letters nor digits, and where it has several words without a digit, as SKUs have:
@@ -287,8 +291,8 @@ impl SearchPage {
         stage.passes.walk_ast(out.reborrow())?;
         self.walk_room(place, out.reborrow())?;
         if is_far {
-            // With `found` of the first `LOOK` the page is full after `enough * LOOK / found` products, and the indexes find
-            // `found / LOOK` of all.
+            // With `found` of the first LOOK products the page is full after `enough * LOOK / found`, and the indexes
+            // find `found / LOOK` of all: if that is more, farther is sooner.
             let found = format!("(SELECT count(*) FROM look_{place})");
             let all = "(SELECT reltuples::double precision FROM pg_class WHERE oid = 'products'::regclass)";
             out.push_sql(&format!(" AND {found} < "));
