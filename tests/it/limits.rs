@@ -171,17 +171,25 @@ async fn without_redis_half_as_many_passwords_are_tried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_gives_one_more_burst_at_most() {
-    let redis = RedisServer::start();
-    // On a busy machine Redis must not seem to be away, nor the time to spend all of it too short.
-    let servers = three_instances(&redis, &["--rate-limit", "100/100s", "--redis-timeout", "1s"]).await;
-    let began = Instant::now();
-    let before = admitted_by(&servers, Duration::from_secs(3)).await.0;
-    redis.flush().await;
-    let after = admitted_by(&servers, Duration::from_secs(3)).await.0;
-    // One a second comes back.
-    let most = 102 + began.elapsed().as_secs();
-    assert!((100..=most).contains(&before), "{before}");
-    assert!(after <= most, "{after} of {most}");
+    for _ in 0..3 {
+        let redis = RedisServer::start();
+        // On a busy machine Redis must not seem to be away, nor the time to spend all of it too short.
+        let servers = three_instances(&redis, &["--rate-limit", "100/100s", "--redis-timeout", "1s"]).await;
+        let began = Instant::now();
+        let before = admitted_by(&servers, Duration::from_secs(3)).await.0;
+        redis.flush().await;
+        let after = admitted_by(&servers, Duration::from_secs(3)).await.0;
+        if decided_alone(&servers) > 0 {
+            // It did all the same.
+            continue;
+        }
+        // One a second comes back.
+        let most = 102 + began.elapsed().as_secs();
+        assert!((100..=most).contains(&before), "{before}");
+        assert!(after <= most, "{after} of {most}");
+        return;
+    }
+    panic!("Redis was too slow each time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
