@@ -417,7 +417,8 @@ export const SCENARIOS = [
       context.victim.ahead = 0;
       await replace(context, context.victim);
     },
-    spares: replaced,
+    // Two serve what three did, while one is started.
+    spares: (failure, context) => replaced(failure, context) || shed(failure),
     of: 'instance',
   },
   {
