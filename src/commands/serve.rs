@@ -54,6 +54,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     place::ready(&settings, &place, &core.infra.db).await?;
     core.gate.version().await.context("the database cannot be read")?;
     Revocations::follow(&core).await.context("revocations cannot be read")?;
+    core.infra.db.warm().await;
     let demo = if place.is_private() { demo_accounts(&core, &settings.data_dir).await? } else { Vec::new() };
     greet(&settings, &place, &core.infra.mailer.route, listener.local_addr()?, &demo);
 

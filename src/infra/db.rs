@@ -17,6 +17,7 @@ use diesel::result::Error as DieselError;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use secrecy::{ExposeSecret, SecretString};
@@ -193,6 +194,12 @@ impl Database {
     /// A connection for a command.
     pub async fn write(&self) -> Result<Connection, NoConnection> {
         self.write.get().await
+    }
+
+    /// Opens the connections that may write, so that the first changes, which may come all at once, wait for none. One that
+    /// cannot be opened is for them to tell.
+    pub async fn warm(&self) {
+        join_all((0..self.write.turns.available_permits()).map(|_| self.write.get())).await;
     }
 
     /// A read-only connection outside the pools, and outside their statement count.

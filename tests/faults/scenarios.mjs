@@ -417,8 +417,7 @@ export const SCENARIOS = [
       context.victim.ahead = 0;
       await replace(context, context.victim);
     },
-    // Two serve what three did, while one is started.
-    spares: (failure, context) => replaced(failure, context) || shed(failure),
+    spares: replaced,
     of: 'instance',
   },
   {
