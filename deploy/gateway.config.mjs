@@ -8,14 +8,29 @@ const PASSED_ON = ['authorization', 'idempotency-key', 'last-event-id', 'x-consi
 // What the gateway says of a service that cannot be reached, or not in time.
 const UNAVAILABLE = ['GATEWAY_TIMEOUT', 'SUBREQUEST_HTTP_ERROR'];
 
+// A service that does not answer costs its part of the data, and no more time than this. One that changes something knows after
+// three seconds whether PostgreSQL told it that it was done, and says so: better than that the gateway guesses.
+const PATIENCE = { query: 1_500, mutation: 5_000 };
+
 // What a service refuses as a whole has its status through the gateway, too.
 const STATUSES = { UNAUTHENTICATED: 401, RATE_LIMITED: 429 };
+
+// Where nothing comes of a request for now, the status says so, too.
+const FOR_NOW = ['BUSY', 'UNAVAILABLE'];
+
+const comeBackIn = (seconds) => ({ 'retry-after': String(seconds) });
 
 // Where a service is, if not where the supergraph says.
 const at = (location) => (location ? { location } : {});
 
-// Mutations that were sent to services, by the client's request that they are part of.
+// How many mutations were sent to services, by the client's request that they are part of.
 const sent = new WeakMap();
+
+const UNKNOWN =
+  'it may have happened or not; look before you try again, or send an Idempotency-Key, which makes that safe';
+
+// How it is told that there was nobody to take the request.
+const NOBODY = /ECONNREFUSED|ENOTFOUND/;
 
 export const gatewayConfig = {
   supergraph: 'supergraph.graphql',
@@ -26,9 +41,9 @@ export const gatewayConfig = {
       return { 'user-agent': agent, ...Object.fromEntries(given.filter(([, value]) => value !== null)) };
     },
   },
-  // A service that does not answer costs its part of the data, and no more time than this. Nothing is tried again: a
-  // service that is down is not helped by more requests, and the client knows whether it wants what it asked for.
-  upstreamTimeout: ({ executionRequest }) => (executionRequest?.operationType === 'subscription' ? undefined : 1_500),
+  // Nothing is tried again: a service that is down is not helped by more requests, and the client knows whether it wants
+  // what it asked for.
+  upstreamTimeout: ({ executionRequest }) => PATIENCE[executionRequest?.operationType],
   // Subscriptions are server-sent events; GET is for queries alone.
   transportEntries: {
     accounts: at(process.env.ACCOUNTS_URL),
@@ -43,28 +58,37 @@ export const gatewayConfig = {
     {
       // Each mutation of a request is sent by itself: it gets a key of its own out of the request's, the same each time.
       onFetch({ context, executionRequest, options, setOptions }) {
-        const key = context.request?.headers.get('idempotency-key');
-        if (!key || executionRequest?.operationType !== 'mutation') return;
+        if (executionRequest?.operationType !== 'mutation') return;
         const number = sent.get(context.request) ?? 0;
         sent.set(context.request, number + 1);
-        if (number === 0) return;
+        const key = context.request.headers.get('idempotency-key');
+        if (!key || number === 0) return;
         const own = `${key.replaceAll('"', '')}.${number}`;
         setOptions({ ...options, headers: { ...options.headers, 'idempotency-key': own } });
       },
       onSubgraphExecute: () => ({ result }) => {
         for (const error of result.errors ?? []) {
-          const status = STATUSES[error.extensions?.code];
-          if (status && !result.data) error.extensions.http = { status };
+          const { code, rateLimit } = error.extensions ?? {};
+          if (result.data || !STATUSES[code]) continue;
+          const headers = rateLimit ? comeBackIn(rateLimit.retryAfterSeconds) : {};
+          error.extensions.http = { status: STATUSES[code], headers };
         }
       },
       // Where a service is, and what it was asked, which may hold a password, has no business in an error.
-      onResultProcess({ result }) {
+      onResultProcess({ request, result }) {
         for (const error of result.errors ?? []) {
           if (!UNAVAILABLE.includes(error.extensions?.code)) continue;
           delete error.extensions.request;
-          error.extensions.code = 'UNAVAILABLE';
-          error.message = 'a part of the API does not answer; try again';
+          delete error.extensions.http;
+          // A mutation that a service may have got may have been done.
+          const isUnknown = sent.has(request) && error.path?.length === 1 && !NOBODY.test(error.message);
+          error.extensions.code = isUnknown ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE';
+          error.message = isUnknown ? UNKNOWN : 'a part of the API does not answer; try again';
         }
+        const [first] = result.errors ?? [];
+        if (!FOR_NOW.includes(first?.extensions?.code)) return;
+        if (Object.values(result.data ?? {}).some((part) => part !== null)) return;
+        first.extensions.http = { status: 503, headers: comeBackIn(1) };
       },
     },
   ],

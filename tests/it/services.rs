@@ -386,7 +386,18 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
     assert_eq!((&body["data"], failed(&body)), (&json!({ "products": null, "me": null }), vec![json!(["products"])]));
     assert_eq!(requests, 2);
     assert!(took < Duration::from_secs(2), "{took:?}");
-    shop.catalog.signal("CONT");
+    // What becomes of a change that it was sent nobody knows; one that it was not sent may be tried again.
+    let create = "mutation { createCategory(input: { name: \"Chairs\" }) { category { id } } }";
+    let changed = async || {
+        let response = staff.post(create, &json!({})).await;
+        let come_back = response.headers().get("retry-after").is_some_and(|wait| wait == "1");
+        let (status, body) = (response.status().as_u16(), response.json::<Value>().await.unwrap());
+        (status, come_back, body["errors"][0]["extensions"]["code"].clone())
+    };
+    assert_eq!(changed().await, (200, false, json!("OUTCOME_UNKNOWN")));
+    shop.catalog.child.kill().unwrap();
+    shop.catalog.child.wait().unwrap();
+    assert_eq!(changed().await, (503, true, json!("UNAVAILABLE")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
