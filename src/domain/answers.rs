@@ -226,20 +226,21 @@ impl Core {
         F: Future<Output = Result<(T, Dependencies), Error>> + Send,
     {
         let redis = self.infra.redis.as_ref().filter(|_| region.reach == Reach::Shared);
-        let name = format!("{:08x}:{}:{}:{:032x}", layout(), self.gate.history().simple(), key.region, key.digest);
+        let name = format!("{:08x}:{}:{}:{{{:032x}}}", layout(), self.gate.history().simple(), key.region, key.digest);
         if let (Some(redis), Source::Nearest) = (redis, source) {
-            if let Some(entry) = self.fetch::<T>(redis, &name, key, version).await? {
-                return Ok(entry);
-            }
             // Of the instances that miss the same at once one asks the database, and the others wait for it a moment.
             let lease = format!("lease-{name}:{version}");
-            let mut waits = LOOKS;
-            while waits > 0 && redis.claim(&lease, LEASE).await == Some(false) {
-                tokio::time::sleep(LEASE / LOOKS).await;
-                if let Some(entry) = self.fetch::<T>(redis, &name, key, version).await? {
+            for _ in 0..LOOKS {
+                let Some(found) = redis.find(&name, &lease, LEASE).await else { break };
+                if let Some(bytes) = found.value
+                    && let Some(entry) = self.received::<T>(redis, &bytes, key, version).await?
+                {
                     return Ok(entry);
                 }
-                waits -= 1;
+                if found.is_leased {
+                    break;
+                }
+                tokio::time::sleep(LEASE / LOOKS).await;
             }
         }
         self.answers.count(key, if source == Source::Database { "renewed" } else { "database" });
@@ -264,16 +265,15 @@ impl Core {
         Ok(self.keep(key, version, dependencies, Arc::new(value), size))
     }
 
-    /// The answer that Redis has, if it holds.
-    async fn fetch<T: DeserializeOwned + Send + Sync + 'static>(
+    /// The answer that Redis had, if it holds.
+    async fn received<T: DeserializeOwned + Send + Sync + 'static>(
         &self,
         redis: &Redis,
-        name: &str,
+        bytes: &[u8],
         key: Key,
         version: Version,
     ) -> Result<Option<Arc<Entry>>, Error> {
-        let Some(bytes) = redis.get(name).await else { return Ok(None) };
-        let Some(kept) = entry::decode::<T>(key.region, key.digest, &bytes) else {
+        let Some(kept) = entry::decode::<T>(key.region, key.digest, bytes) else {
             redis.fault("unusable_entry");
             return Ok(None);
         };

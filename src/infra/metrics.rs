@@ -23,8 +23,8 @@ const MAX_NAMES: usize = 100;
 /// What all others are counted as.
 pub const OTHER: &str = "other";
 /// What can be wrong with Redis.
-const REDIS_FAULTS: [&str; 8] =
-    ["broken", "busy", "no_connection", "not_connected", "refused", "timeout", "too_large", "unusable_entry"];
+const REDIS_FAULTS: [&str; 7] =
+    ["broken", "no_connection", "not_connected", "refused", "timeout", "too_large", "unusable_entry"];
 /// Bytes of a name that is counted by itself.
 const MAX_NAME: usize = 64;
 

@@ -1,19 +1,19 @@
 //! The way to Redis: short deadlines and a circuit breaker, so that no request fails or waits for it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
-use bb8::{ManageConnection, Pool};
+use bb8::{ManageConnection, Pool, QueueStrategy};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::{
-    AsyncCommands, Cmd, ExistenceCheck, FromRedisValue, Pipeline, RedisError, RedisFuture, Script, SetExpiry,
-    SetOptions, TlsCertificates, Value,
+    AsyncCommands, Cmd, ExistenceCheck, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Script,
+    SetExpiry, SetOptions, TlsCertificates, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tracing::Instrument;
@@ -31,6 +31,13 @@ const MAX_VALUE: usize = 1024 * 1024;
 const NODE_PATIENCE: Duration = Duration::from_millis(250);
 /// Longest wait of whoever wants to know whether Redis is there.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is under a key that several want, of whom the one with its lease makes it.
+pub struct Found {
+    pub value: Option<Vec<u8>>,
+    /// Whether nobody else had the lease.
+    pub is_leased: bool,
+}
 
 /// What its user must be allowed to do, on keys that begin with the prefix.
 pub const NEEDED: &str = "+get +psetex +evalsha +script|load +time +set +del +pexpire +zadd +zremrangebyscore +zcard \
@@ -56,7 +63,6 @@ return refused";
 pub struct Redis {
     client: Arc<Client>,
     pool: Pool<Manager>,
-    pool_size: u32,
     timeout: Duration,
     prefix: String,
     breaker: Breaker,
@@ -75,12 +81,12 @@ impl Redis {
         let pool = Pool::builder()
             .max_size(settings.redis_pool_size)
             .connection_timeout(settings.redis_timeout)
+            .queue_strategy(QueueStrategy::Lifo)
             .test_on_check_out(false)
             .build_unchecked(Manager(Arc::clone(&client)));
         Ok(Self {
             client,
             pool,
-            pool_size: settings.redis_pool_size,
             timeout: settings.redis_timeout,
             prefix: settings.redis_prefix.clone(),
             breaker: Breaker::default(),
@@ -88,15 +94,28 @@ impl Redis {
         })
     }
 
-    /// The bytes under `key`; `None` also where Redis could not be asked in time.
-    pub async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let key = self.key(key);
-        let found = self.patiently("GET", async |redis| redis.get::<_, Option<Vec<u8>>>(key).await).await??;
-        if found.len() > MAX_VALUE {
-            self.fault("too_large");
-            return None;
-        }
-        Some(found)
+    /// The bytes under `key`, and its lease for this long, which has the same hash tag; `None` where Redis could not be asked
+    /// in time.
+    pub async fn find(&self, key: &str, lease: &str, ttl: Duration) -> Option<Found> {
+        let options =
+            SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(millis(ttl)));
+        let mut both = redis::pipe();
+        both.get(self.key(key)).set_options(self.key(lease), 1, options).ignore_errors();
+        let (found, leased): (RedisResult<Option<Vec<u8>>>, RedisResult<Value>) =
+            self.patiently("GET", async |redis| both.query_async(redis).await).await?;
+        let value = match found {
+            Ok(Some(value)) if value.len() > MAX_VALUE => {
+                self.fault("too_large");
+                None
+            }
+            Ok(value) => value,
+            Err(error) => {
+                self.refused(&error);
+                None
+            }
+        };
+        // Where leases cannot be had everybody goes without.
+        Some(Found { value, is_leased: !matches!(leased, Ok(Value::Nil)) })
     }
 
     /// Keeps the bytes under `key` for this long, if Redis is there.
@@ -104,17 +123,8 @@ impl Redis {
         if value.len() > MAX_VALUE {
             return;
         }
-        let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let (key, ttl) = (self.key(key), millis(ttl));
         self.patiently("PSETEX", async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
-    }
-
-    /// Takes `key` for this long if nobody has it; `None` where Redis could not be asked in time.
-    pub async fn claim(&self, key: &str, ttl: Duration) -> Option<bool> {
-        let (key, ttl) = (self.key(key), u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let options = SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(ttl));
-        let claimed: Option<String> =
-            self.patiently("SET", async |redis| redis.set_options(key, 1, options).await).await?;
-        Some(claimed.is_some())
     }
 
     /// What a script that works on one key returns, if Redis answers in time.
@@ -176,6 +186,12 @@ impl Redis {
         self.metrics.redis_faults.get_or_create(&[("kind", kind)]).inc();
     }
 
+    /// It is there, and refuses: out of memory, say, or a key of another kind.
+    fn refused(&self, error: &RedisError) {
+        tracing::debug!(%error, "redis");
+        self.fault("refused");
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}:{key}", self.prefix)
     }
@@ -198,29 +214,18 @@ impl Redis {
         if !self.breaker.lets_through() {
             return None;
         }
-        let connected = AtomicBool::new(false);
+        let used = OnceLock::new();
         let asked = async {
-            let mut connection = match self.pool.get().await {
-                Ok(connection) => connection,
-                Err(bb8::RunError::TimedOut) => return Err("no_connection"),
-                Err(bb8::RunError::User(_)) => return Err("not_connected"),
-            };
-            connected.store(true, Ordering::Relaxed);
-            connection.broken = true;
-            let answer = ask(&mut connection.link).await;
-            // Stays broken when the deadline drops this future in `ask`, or the connection is gone. Of a cluster, a new one
-            // learns who leads it now; the old one would wait for a master that is frozen.
-            connection.broken = answer.as_ref().is_err_and(RedisError::is_unrecoverable_error);
-            match answer {
+            let Shared { mut link, is_broken } = self.connection().await?;
+            let _ = used.set(is_broken);
+            match ask(&mut link).await {
                 Ok(answer) => Ok(Some(answer)),
-                Err(error) if connection.broken => {
+                Err(error) if error.is_unrecoverable_error() => {
                     tracing::debug!(%error, "redis");
                     Err("broken")
                 }
-                // It is there, and refuses: out of memory, say, or a key of another kind.
                 Err(error) => {
-                    tracing::debug!(%error, "redis");
-                    self.fault("refused");
+                    self.refused(&error);
                     Ok(None)
                 }
             }
@@ -239,17 +244,30 @@ impl Redis {
                 self.breaker.close();
                 answer
             }
-            // All connections were in use: whoever uses them knows whether Redis answers.
-            Err(_) if !connected.into_inner() && self.pool.state().connections >= self.pool_size => {
-                self.fault("busy");
-                None
-            }
             Err(kind) => {
+                // Of a cluster, a new one learns who leads it now; the old one would wait for a master that is frozen.
+                if let Some(is_broken) = used.get() {
+                    is_broken.store(true, Ordering::Relaxed);
+                }
                 self.fault(kind);
                 if self.breaker.open() {
                     tracing::warn!(kind, "Redis does not answer; going on without it");
                 }
                 None
+            }
+        }
+    }
+
+    /// The connection that was used last, and may be in use: what is asked at the same time is sent together.
+    async fn connection(&self) -> Result<Shared, &'static str> {
+        loop {
+            let connection = self.pool.get().await.map_err(|error| match error {
+                bb8::RunError::TimedOut => "no_connection",
+                bb8::RunError::User(_) => "not_connected",
+            })?;
+            // A broken one leaves the pool as it is given back.
+            if !connection.is_broken.load(Ordering::Relaxed) {
+                return Ok(connection.clone());
             }
         }
     }
@@ -262,7 +280,9 @@ enum Client {
     Cluster(ClusterClient),
 }
 
-/// A connection to either. Whatever is sent on it has one key: a cluster finds its node by that.
+/// A connection to either, for any number at once. Whatever is sent on it has one key, or keys with one hash tag: a cluster
+/// finds its node by that.
+#[derive(Clone)]
 enum Link {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
@@ -357,26 +377,27 @@ impl ConnectionLike for Link {
 
 struct Manager(Arc<Client>);
 
-/// A connection of the pool, which can tell that it broke.
-struct Tracked {
+/// A connection of the pool, which all that use it can tell that it broke.
+#[derive(Clone)]
+struct Shared {
     link: Link,
-    broken: bool,
+    is_broken: Arc<AtomicBool>,
 }
 
 impl ManageConnection for Manager {
-    type Connection = Tracked;
+    type Connection = Shared;
     type Error = RedisError;
 
-    async fn connect(&self) -> Result<Tracked, RedisError> {
-        Ok(Tracked { link: self.0.connect().await?, broken: false })
+    async fn connect(&self) -> Result<Shared, RedisError> {
+        Ok(Shared { link: self.0.connect().await?, is_broken: Arc::default() })
     }
 
-    async fn is_valid(&self, _: &mut Tracked) -> Result<(), RedisError> {
+    async fn is_valid(&self, _: &mut Shared) -> Result<(), RedisError> {
         Ok(())
     }
 
-    fn has_broken(&self, connection: &mut Tracked) -> bool {
-        connection.broken
+    fn has_broken(&self, connection: &mut Shared) -> bool {
+        connection.is_broken.load(Ordering::Relaxed)
     }
 }
 
@@ -417,10 +438,14 @@ impl Breaker {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.started.elapsed())
     }
 
     fn pause() -> u64 {
-        u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX)
+        millis(PAUSE)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -14,7 +14,7 @@ use crate::support::{TestServer, eventually};
 async fn keys(cluster: &Cluster, prefix: &str) -> [String; 3] {
     let mut found: [Option<String>; 3] = Default::default();
     for number in 0.. {
-        let key = format!("probe{number}");
+        let key = format!("{{probe{number}}}");
         let slot: usize = cluster.nodes[5].ask(&format!("CLUSTER KEYSLOT {prefix}:{key}")).await;
         found[(slot * 3 / 16384).min(2)] = Some(key);
         if found.iter().all(Option::is_some) {
@@ -28,7 +28,8 @@ async fn keys(cluster: &Cluster, prefix: &str) -> [String; 3] {
 async fn keeps(server: &TestServer, key: &str) -> bool {
     let redis = server.core.infra.redis.as_ref().unwrap();
     redis.set(key, b"kept", Duration::from_secs(1)).await;
-    redis.get(key).await.as_deref() == Some(b"kept")
+    let found = redis.find(key, &format!("lease-{key}"), Duration::from_millis(100)).await;
+    found.is_some_and(|found| found.value.as_deref() == Some(b"kept"))
 }
 
 /// How often somebody's budget was asked for in Redis.
