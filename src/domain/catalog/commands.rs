@@ -5,7 +5,9 @@ use diesel_async::AsyncPgConnection;
 
 use crate::domain::Core;
 use crate::domain::catalog::category::{Category, CategoryDraft, CategoryPatch, MAX_DEPTH, NewCategory, Tree};
-use crate::domain::catalog::model::{self, MAX_STOCK, NewProduct, Product, ProductDraft, ProductKey, ProductPatch};
+use crate::domain::catalog::model::{
+    self, MAX_STOCK, NewProduct, Product, ProductChanges, ProductDraft, ProductKey, ProductPatch,
+};
 use crate::domain::catalog::{demo, store};
 use crate::domain::changes::{self, Change, Entity};
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
@@ -78,10 +80,11 @@ pub async fn update_product(
     core.transact(mandate, async |connection| {
         let before = locked(connection, &key, if_version).await?;
         let wanted = patch.clone().check(&before).map_err(ProductError::Invalid)?;
-        if wanted.is(&before) {
+        let changes = wanted.changes(&before);
+        if changes == ProductChanges::default() {
             return Ok(before);
         }
-        let after = store::update(connection, before.id, &wanted).await.map_err(named)?;
+        let after = store::update(connection, before.id, &changes).await.map_err(named)?;
         let change = Change::updated(Entity::Product, after.id.0, &before, &after);
         changes::record(connection, mandate.actor, vec![change]).await?;
         Ok(after)
@@ -112,7 +115,8 @@ pub async fn adjust_stock(
         if stock == before.stock {
             return Ok(before);
         }
-        let after = store::set_stock(connection, before.id, stock).await?;
+        let changes = ProductChanges { stock: Some(stock), ..ProductChanges::default() };
+        let after = store::update(connection, before.id, &changes).await?;
         let change = Change::updated(Entity::Product, after.id.0, &before, &after);
         changes::record(connection, mandate.actor, vec![change]).await?;
         Ok(after)

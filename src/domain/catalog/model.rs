@@ -193,8 +193,8 @@ pub struct ProductDraft {
 }
 
 /// A checked product.
-#[derive(Clone, Debug, Insertable, AsChangeset, Serialize)]
-#[diesel(table_name = products, treat_none_as_null = true)]
+#[derive(Clone, Debug, Insertable, Serialize)]
+#[diesel(table_name = products, treat_none_as_default_value = false)]
 pub struct NewProduct {
     pub sku: String,
     pub slug: String,
@@ -215,23 +215,75 @@ pub struct NewProduct {
 }
 
 impl NewProduct {
-    /// Whether the stored product is already so.
-    pub fn is(&self, product: &Product) -> bool {
-        self.sku == product.sku
-            && self.slug == product.slug
-            && self.name == product.name
-            && self.description == product.description
-            && self.status == product.status
-            && self.price_amount == product.price_amount
-            && self.price_currency == product.price_currency
-            && self.compare_at_amount == product.compare_at_amount
-            && self.stock == product.stock
-            && self.category_id == product.category_id
-            && self.tags == product.tags
-            && self.attributes == *product.attributes.value()
-            && self.media == *product.media.value()
-            && self.rating == product.rating
-            && self.external_reference == product.external_reference
+    /// What must change of the stored product.
+    pub fn changes<'a>(&'a self, product: &'a Product) -> ProductChanges<'a> {
+        fn changed<T: PartialEq>(new: T, old: T) -> Option<T> {
+            (new != old).then_some(new)
+        }
+        ProductChanges {
+            sku: changed(&self.sku, &product.sku),
+            slug: changed(&self.slug, &product.slug),
+            name: changed(&self.name, &product.name),
+            name_key: changed(&self.name_key, &product.name_key),
+            description: changed(&self.description, &product.description).cloned(),
+            status: changed(self.status, product.status),
+            price_amount: changed(self.price_amount, product.price_amount),
+            price_currency: changed(&self.price_currency, &product.price_currency),
+            compare_at_amount: changed(self.compare_at_amount, product.compare_at_amount),
+            stock: changed(self.stock, product.stock),
+            category_id: changed(self.category_id, product.category_id),
+            tags: changed(&self.tags, &product.tags),
+            attributes: changed(&self.attributes, product.attributes.value()),
+            media: changed(&self.media, product.media.value()),
+            rating: changed(self.rating, product.rating),
+            external_reference: changed(&self.external_reference, &product.external_reference).cloned(),
+        }
+    }
+}
+
+/// Columns of a product that get another value; of those that may be NULL an inner `None` is that.
+#[derive(Debug, Default, PartialEq, AsChangeset)]
+#[diesel(table_name = products)]
+pub struct ProductChanges<'a> {
+    pub sku: Option<&'a String>,
+    pub slug: Option<&'a String>,
+    pub name: Option<&'a String>,
+    pub name_key: Option<&'a String>,
+    pub description: Option<Option<String>>,
+    pub status: Option<Status>,
+    pub price_amount: Option<i64>,
+    pub price_currency: Option<&'a String>,
+    pub compare_at_amount: Option<Option<i64>>,
+    pub stock: Option<i32>,
+    pub category_id: Option<Option<CategoryId>>,
+    pub tags: Option<&'a Vec<String>>,
+    pub attributes: Option<&'a Value>,
+    pub media: Option<&'a Value>,
+    pub rating: Option<Option<f64>>,
+    pub external_reference: Option<Option<String>>,
+}
+
+impl ProductChanges<'_> {
+    /// Which columns these are.
+    pub fn columns(&self) -> [bool; 16] {
+        [
+            self.sku.is_some(),
+            self.slug.is_some(),
+            self.name.is_some(),
+            self.name_key.is_some(),
+            self.description.is_some(),
+            self.status.is_some(),
+            self.price_amount.is_some(),
+            self.price_currency.is_some(),
+            self.compare_at_amount.is_some(),
+            self.stock.is_some(),
+            self.category_id.is_some(),
+            self.tags.is_some(),
+            self.attributes.is_some(),
+            self.media.is_some(),
+            self.rating.is_some(),
+            self.external_reference.is_some(),
+        ]
     }
 }
 

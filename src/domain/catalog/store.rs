@@ -5,12 +5,13 @@ use std::mem::discriminant;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
+use diesel::dsl::{AsSelect, SqlTypeOf};
 use diesel::expression::BoxableExpression;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text, Timestamptz};
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
+    AsChangeset, BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, OptionalExtension,
     PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods, PgTextExpressionMethods, QueryDsl,
     QueryResult, SelectableHelper, TextExpressionMethods,
 };
@@ -22,7 +23,7 @@ use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::demo::{DemoCategory, DemoProduct};
 use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
-use crate::domain::catalog::model::{NewProduct, Product, ProductKey, Status};
+use crate::domain::catalog::model::{NewProduct, Product, ProductChanges, ProductKey, Status};
 use crate::domain::catalog::search::{self, SearchPage};
 use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::page::{MAX_SIZE, Window};
@@ -100,24 +101,44 @@ pub async fn insert(
         .await
 }
 
-pub async fn update(connection: &mut AsyncPgConnection, id: ProductId, product: &NewProduct) -> QueryResult<Product> {
-    diesel::update(products::table.find(id))
-        .set((product, products::version.eq(products::version + 1), products::updated_at.eq(Utc::now())))
-        .returning(Product::as_returning())
-        .get_result(connection)
-        .await
+/// Sets these columns of a product, of which there is at least one, its next version, and when that was.
+pub async fn update(
+    connection: &mut AsyncPgConnection,
+    id: ProductId,
+    changes: &ProductChanges<'_>,
+) -> QueryResult<Product> {
+    let columns = format!("SET {:?}", changes.columns());
+    let values = (changes, products::version.eq(products::version + 1), products::updated_at.eq(Utc::now()));
+    let query = Update { values: values.as_changeset(), id, columns: Product::as_select() };
+    Shaped { query, kept: is_kept(&columns) }.get_result(connection).await
 }
 
-pub async fn set_stock(connection: &mut AsyncPgConnection, id: ProductId, stock: i32) -> QueryResult<Product> {
-    diesel::update(products::table.find(id))
-        .set((
-            products::stock.eq(stock),
-            products::version.eq(products::version + 1),
-            products::updated_at.eq(Utc::now()),
-        ))
-        .returning(Product::as_returning())
-        .get_result(connection)
-        .await
+/// Changes one product; diesel's own statement never stays prepared.
+struct Update<V> {
+    values: V,
+    id: ProductId,
+    columns: AsSelect<Product, Pg>,
+}
+
+impl<V> Query for Update<V> {
+    type SqlType = SqlTypeOf<AsSelect<Product, Pg>>;
+}
+
+impl<V> QueryId for Update<V> {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<V: QueryFragment<Pg>> QueryFragment<Pg> for Update<V> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("UPDATE products SET ");
+        self.values.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<diesel::sql_types::Uuid, _>(&self.id)?;
+        out.push_sql(" RETURNING ");
+        self.columns.walk_ast(out)
+    }
 }
 
 pub async fn delete(connection: &mut AsyncPgConnection, id: ProductId) -> QueryResult<()> {
