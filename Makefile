@@ -20,7 +20,7 @@ test: setup-test web clients lint chart it faults
 
 # What holds of accounts and catalogue holds where they are two services.
 BEHIND_A_GATEWAY = accounts:: api_keys:: audit:: catalog:: events:: idempotency:: paging:: passwords:: permissions:: sessions:: \
-	--skip $(OF_THE_GATEWAY)
+	$(addprefix --skip ,$(OF_THE_GATEWAY))
 # A gateway shows what it is composed of to whom it likes.
 OF_THE_GATEWAY = the_schema_is_shown_to_the_staff_alone
 

@@ -6,11 +6,11 @@
 const PASSED_ON = ['authorization', 'idempotency-key', 'last-event-id', 'x-consistency-token', 'x-forwarded-for'];
 
 // What the gateway says of a service that cannot be reached, or not in time.
-const UNAVAILABLE = ['GATEWAY_TIMEOUT', 'SUBREQUEST_HTTP_ERROR'];
+const UNAVAILABLE = ['GATEWAY_TIMEOUT', 'TIMEOUT_ERROR', 'SUBREQUEST_HTTP_ERROR', 'RESPONSE_VALIDATION_FAILED'];
 
-// A service that does not answer costs its part of the data, and no more time than this. One that changes something knows after
-// three seconds whether PostgreSQL told it that it was done, and says so: better than that the gateway guesses.
-const PATIENCE = { query: 1_500, mutation: 5_000 };
+// A service that does not answer costs its part of the data, and no more milliseconds than this. One that changes something
+// says within three seconds of its commit if PostgreSQL did not tell what became of it: better than that the gateway guesses.
+const patience = (operation) => (operation === 'mutation' ? 5_000 : 1_500);
 
 // What a service refuses as a whole has its status through the gateway, too.
 const STATUSES = { UNAUTHENTICATED: 401, RATE_LIMITED: 429 };
@@ -30,7 +30,7 @@ const UNKNOWN =
   'it may have happened or not; look before you try again, or send an Idempotency-Key, which makes that safe';
 
 // How it is told that there was nobody to take the request.
-const NOBODY = /ECONNREFUSED|ENOTFOUND/;
+const NOBODY = /^(connect|getaddrinfo) /;
 
 export const gatewayConfig = {
   supergraph: 'supergraph.graphql',
@@ -43,7 +43,8 @@ export const gatewayConfig = {
   },
   // Nothing is tried again: a service that is down is not helped by more requests, and the client knows whether it wants
   // what it asked for.
-  upstreamTimeout: ({ executionRequest }) => PATIENCE[executionRequest?.operationType],
+  upstreamTimeout: ({ executionRequest: { operationType } = {} }) =>
+    operationType === 'subscription' ? undefined : patience(operationType),
   // Subscriptions are server-sent events; GET is for queries alone.
   transportEntries: {
     accounts: at(process.env.ACCOUNTS_URL),
@@ -74,21 +75,21 @@ export const gatewayConfig = {
           error.extensions.http = { status: STATUSES[code], headers };
         }
       },
-      // Where a service is, and what it was asked, which may hold a password, has no business in an error.
       onResultProcess({ request, result }) {
-        for (const error of result.errors ?? []) {
+        const errors = result.errors ?? [];
+        for (const error of errors) {
           if (!UNAVAILABLE.includes(error.extensions?.code)) continue;
-          delete error.extensions.request;
-          delete error.extensions.http;
           // A mutation that a service may have got may have been done.
           const isUnknown = sent.has(request) && error.path?.length === 1 && !NOBODY.test(error.message);
-          error.extensions.code = isUnknown ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE';
+          // Where a service is, and what it was asked, which may hold a password, has no business in an error.
+          error.extensions = { code: isUnknown ? 'OUTCOME_UNKNOWN' : 'UNAVAILABLE' };
           error.message = isUnknown ? UNKNOWN : 'a part of the API does not answer; try again';
         }
-        const [first] = result.errors ?? [];
-        if (!FOR_NOW.includes(first?.extensions?.code)) return;
-        if (Object.values(result.data ?? {}).some((part) => part !== null)) return;
-        first.extensions.http = { status: 503, headers: comeBackIn(1) };
+        if (Object.values(result.data ?? {}).some((part) => part !== null)) {
+          for (const error of errors) delete error.extensions?.http;
+        } else if (errors.length > 0 && errors.every(({ extensions }) => FOR_NOW.includes(extensions?.code))) {
+          errors[0].extensions.http = { status: 503, headers: comeBackIn(1) };
+        }
       },
     },
   ],

@@ -56,9 +56,6 @@ pub struct Settings {
     /// `rediss-cluster://user:password@host:6379,host2:6379`; without it the cache is in process
     #[arg(long, env, global = true, hide_env_values = true, value_parser = secret)]
     pub redis_url: Option<SecretString>,
-    /// Most connections to Redis; all requests share one as long as it answers
-    #[arg(long, env, global = true, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub redis_pool_size: u32,
     /// Longest wait for Redis, before a request goes on without it
     #[arg(long, env, global = true, default_value = "25ms", value_parser = duration)]
     pub redis_timeout: Duration,

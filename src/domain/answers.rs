@@ -226,7 +226,7 @@ impl Core {
         F: Future<Output = Result<(T, Dependencies), Error>> + Send,
     {
         let redis = self.infra.redis.as_ref().filter(|_| region.reach == Reach::Shared);
-        let name = format!("{:08x}:{}:{}:{{{:032x}}}", layout(), self.gate.history().simple(), key.region, key.digest);
+        let name = format!("{:08x}:{}:{}:{:032x}", layout(), self.gate.history().simple(), key.region, key.digest);
         if let (Some(redis), Source::Nearest) = (redis, source) {
             // Of the instances that miss the same at once one asks the database, and the others wait for it a moment.
             let lease = format!("lease-{name}:{version}");

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
-use bb8::{ManageConnection, Pool, QueueStrategy};
+use bb8::{ManageConnection, Pool};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -70,7 +70,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A pool that connects when it is first needed.
+    /// A pool of one connection, which is made when it is first needed.
     ///
     /// # Errors
     /// When the URL is malformed.
@@ -79,9 +79,9 @@ impl Redis {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Arc::new(Client::new(url, settings)?);
         let pool = Pool::builder()
-            .max_size(settings.redis_pool_size)
+            .max_size(1)
+            .max_lifetime(None)
             .connection_timeout(settings.redis_timeout)
-            .queue_strategy(QueueStrategy::Lifo)
             .test_on_check_out(false)
             .build_unchecked(Manager(Arc::clone(&client)));
         Ok(Self {
@@ -94,28 +94,25 @@ impl Redis {
         })
     }
 
-    /// The bytes under `key`, and its lease for this long, which has the same hash tag; `None` where Redis could not be asked
-    /// in time.
+    /// What is under `key`, and whether the caller has its lease now, for this long; `None` where Redis could not be asked in
+    /// time, or refused. Both are asked at once, and each by itself, so that a cluster may have them in two places.
     pub async fn find(&self, key: &str, lease: &str, ttl: Duration) -> Option<Found> {
         let options =
             SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(millis(ttl)));
-        let mut both = redis::pipe();
-        both.get(self.key(key)).set_options(self.key(lease), 1, options).ignore_errors();
-        let (found, leased): (RedisResult<Option<Vec<u8>>>, RedisResult<Value>) =
-            self.patiently("GET", async |redis| both.query_async(redis).await).await?;
-        let value = match found {
-            Ok(Some(value)) if value.len() > MAX_VALUE => {
-                self.fault("too_large");
-                None
-            }
-            Ok(value) => value,
-            Err(error) => {
-                self.refused(&error);
-                None
-            }
-        };
-        // Where leases cannot be had everybody goes without.
-        Some(Found { value, is_leased: !matches!(leased, Ok(Value::Nil)) })
+        let (key, lease) = (self.key(key), self.key(lease));
+        let (value, leased): (Option<Vec<u8>>, RedisResult<Option<String>>) = self
+            .patiently("GET", async |redis| {
+                let mut other = redis.clone();
+                let (value, leased) = tokio::join!(redis.get(key), other.set_options(lease, 1, options));
+                Ok((value?, leased))
+            })
+            .await?;
+        if value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
+            self.fault("too_large");
+            return None;
+        }
+        // Where leases are refused everybody asks the database.
+        Some(Found { value, is_leased: !matches!(leased, Ok(None)) })
     }
 
     /// Keeps the bytes under `key` for this long, if Redis is there.
@@ -186,12 +183,6 @@ impl Redis {
         self.metrics.redis_faults.get_or_create(&[("kind", kind)]).inc();
     }
 
-    /// It is there, and refuses: out of memory, say, or a key of another kind.
-    fn refused(&self, error: &RedisError) {
-        tracing::debug!(%error, "redis");
-        self.fault("refused");
-    }
-
     fn key(&self, key: &str) -> String {
         format!("{}:{key}", self.prefix)
     }
@@ -220,12 +211,14 @@ impl Redis {
             let _ = used.set(is_broken);
             match ask(&mut link).await {
                 Ok(answer) => Ok(Some(answer)),
-                Err(error) if error.is_unrecoverable_error() => {
+                Err(error) if error.is_unrecoverable_error() || error.is_timeout() => {
                     tracing::debug!(%error, "redis");
                     Err("broken")
                 }
+                // It is there, and refuses: out of memory, say, or a key of another kind.
                 Err(error) => {
-                    self.refused(&error);
+                    tracing::debug!(%error, "redis");
+                    self.fault("refused");
                     Ok(None)
                 }
             }
@@ -258,7 +251,7 @@ impl Redis {
         }
     }
 
-    /// The connection that was used last, and may be in use: what is asked at the same time is sent together.
+    /// The one that all share: what is asked at the same time is sent together.
     async fn connection(&self) -> Result<Shared, &'static str> {
         loop {
             let connection = self.pool.get().await.map_err(|error| match error {
@@ -280,8 +273,7 @@ enum Client {
     Cluster(ClusterClient),
 }
 
-/// A connection to either, for any number at once. Whatever is sent on it has one key, or keys with one hash tag: a cluster
-/// finds its node by that.
+/// A connection to either, for any number at once. Whatever is sent on it has one key: a cluster finds its node by that.
 #[derive(Clone)]
 enum Link {
     Server(MultiplexedConnection),

@@ -14,7 +14,7 @@ use crate::support::{TestServer, eventually};
 async fn keys(cluster: &Cluster, prefix: &str) -> [String; 3] {
     let mut found: [Option<String>; 3] = Default::default();
     for number in 0.. {
-        let key = format!("{{probe{number}}}");
+        let key = format!("probe{number}");
         let slot: usize = cluster.nodes[5].ask(&format!("CLUSTER KEYSLOT {prefix}:{key}")).await;
         found[(slot * 3 / 16384).min(2)] = Some(key);
         if found.iter().all(Option::is_some) {

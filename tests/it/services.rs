@@ -323,13 +323,13 @@ impl Shop {
 
 const BOTH: &str = "{ products { nodes { name createdBy { name } } } me { name } }";
 
-/// What is answered, how many requests the gateway sent for it, and how long it took.
-async fn timed(client: &Client) -> (Value, u32, Duration) {
+/// The status, what is answered, how many requests the gateway sent for it, and how long it took.
+async fn timed(client: &Client) -> (u16, Value, u32, Duration) {
     let asked = Instant::now();
     let response = client.post(BOTH, &json!({})).await;
     let requests = response.headers()["x-requests-to-services"].to_str().unwrap().parse().unwrap();
-    let body = response.json().await.unwrap();
-    (body, requests, asked.elapsed())
+    let (status, body) = (response.status().as_u16(), response.json().await.unwrap());
+    (status, body, requests, asked.elapsed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,7 +337,7 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
     let mut shop = Shop::open().await;
     let staff = shop.staff().await;
     staff.create_product(json!({ "name": "Lamp" })).await;
-    let (whole, requests, _) = timed(&staff).await;
+    let (_, whole, requests, _) = timed(&staff).await;
     let lamp = |by: Value| json!([{ "name": "Lamp", "createdBy": { "name": by } }]);
     assert_eq!(whole["data"], json!({ "products": { "nodes": lamp(json!("Sam")) }, "me": { "name": "Sam" } }));
     // Of each service its part, and of the accounts who made the products.
@@ -348,7 +348,8 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
         errors.into_iter().map(|error| error["path"].clone()).collect()
     };
     let without_accounts = async |what: &str| {
-        let (body, requests, took) = timed(&staff).await;
+        let (status, body, requests, took) = timed(&staff).await;
+        assert_eq!(status, 200, "{what}: a part is there");
         let expected = json!({ "products": { "nodes": lamp(Value::Null) }, "me": null });
         assert_eq!(body["data"], expected, "{what}: {body}");
         let paths = failed(&body);
@@ -362,7 +363,7 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
     shop.accounts.signal("STOP");
     without_accounts("frozen").await;
     shop.accounts.signal("CONT");
-    eventually("it answers again", async || timed(&staff).await.0.get("errors").is_none()).await;
+    eventually("it answers again", async || timed(&staff).await.1.get("errors").is_none()).await;
 
     // The catalogue goes on to verify tokens by the keys that it knows.
     shop.accounts.child.kill().unwrap();
@@ -382,7 +383,8 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
     .await;
 
     shop.catalog.signal("STOP");
-    let (body, requests, took) = timed(&shop.client).await;
+    let (status, body, requests, took) = timed(&shop.client).await;
+    assert_eq!(status, 503, "nothing is there");
     assert_eq!((&body["data"], failed(&body)), (&json!({ "products": null, "me": null }), vec![json!(["products"])]));
     assert_eq!(requests, 2);
     assert!(took < Duration::from_secs(2), "{took:?}");

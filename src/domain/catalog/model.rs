@@ -263,30 +263,6 @@ pub struct ProductChanges<'a> {
     pub external_reference: Option<Option<String>>,
 }
 
-impl ProductChanges<'_> {
-    /// Which columns these are.
-    pub fn columns(&self) -> [bool; 16] {
-        [
-            self.sku.is_some(),
-            self.slug.is_some(),
-            self.name.is_some(),
-            self.name_key.is_some(),
-            self.description.is_some(),
-            self.status.is_some(),
-            self.price_amount.is_some(),
-            self.price_currency.is_some(),
-            self.compare_at_amount.is_some(),
-            self.stock.is_some(),
-            self.category_id.is_some(),
-            self.tags.is_some(),
-            self.attributes.is_some(),
-            self.media.is_some(),
-            self.rating.is_some(),
-            self.external_reference.is_some(),
-        ]
-    }
-}
-
 impl ProductDraft {
     /// The product, or all that is wrong with it.
     pub fn check(self) -> Result<NewProduct, FieldErrors> {
