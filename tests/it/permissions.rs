@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::sockets::Socket;
-use crate::support::gateway;
-use crate::support::{Client, TestServer, eventually};
+use crate::support::{Client, TestServer, eventually, gateway};
 
 /// Who may use a field of an object that they see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

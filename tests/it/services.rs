@@ -1,8 +1,11 @@
 //! Accounts and catalogue as services of their own: what each knows, what its role in the database may see, and what both
 //! are behind a gateway. `SHAPE=services` runs the tests of the whole in this shape.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use stockroom::config::{Service, Services};
 use stockroom::domain::accounts::Role;
@@ -400,6 +403,42 @@ async fn where_one_service_is_down_the_other_answers_its_part_in_time_and_nobody
     shop.catalog.child.kill().unwrap();
     shop.catalog.child.wait().unwrap();
     assert_eq!(changed().await, (503, true, json!("UNAVAILABLE")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_before_a_service_says_nothing_to_clients_and_refuses_no_part_of_the_other() {
+    let mut shop = Shop::open().await;
+    let staff = shop.staff().await;
+    staff.create_product(json!({ "name": "Lamp" })).await;
+    shop.accounts.child.kill().unwrap();
+    shop.accounts.child.wait().unwrap();
+    let page = (StatusCode::BAD_GATEWAY, "text/html", "<h1>inside.example is down</h1>".to_owned());
+    let answer = Arc::new(Mutex::new(page));
+    let given = Arc::clone(&answer);
+    let everything = Router::new().fallback(move || async move {
+        let (status, kind, body) = given.lock().unwrap().clone();
+        (status, [("content-type", kind)], body)
+    });
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", shop.accounts.port)).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, everything).await });
+
+    let lamp = json!([{ "name": "Lamp", "createdBy": { "name": null } }]);
+    let (status, body, ..) = timed(&staff).await;
+    assert_eq!((status, &body["data"]["products"]["nodes"]), (200, &lamp), "{body}");
+    assert!(body["errors"].as_array().unwrap().iter().all(|error| error["extensions"]["code"] == "UNAVAILABLE"));
+    assert!(!body.to_string().contains("inside") && !body.to_string().contains("_entities"), "{body}");
+    let login = "mutation($input: LoginInput!) { login(input: $input) { user { id } } }";
+    let body = staff.send(login, json!({ "input": { "email": "a@b.example", "password": "secret wish" } })).await;
+    assert_eq!(body["errors"][0]["extensions"]["code"], "OUTCOME_UNKNOWN", "{body}");
+    assert!(!body.to_string().contains("inside") && !body.to_string().contains("secret wish"), "{body}");
+
+    let limit = json!({ "code": "RATE_LIMITED", "rateLimit": { "retryAfterSeconds": 7 } });
+    let refused = json!({ "errors": [{ "message": "the budget is spent", "extensions": limit }] });
+    *answer.lock().unwrap() = (StatusCode::TOO_MANY_REQUESTS, "application/json", refused.to_string());
+    let (status, body, ..) = timed(&staff).await;
+    assert_eq!((status, &body["data"]["products"]["nodes"]), (200, &lamp), "{body}");
+    let whole = staff.post("{ me { name } }", &json!({})).await;
+    assert_eq!((whole.status().as_u16(), whole.headers()["retry-after"].to_str().unwrap()), (429, "7"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
