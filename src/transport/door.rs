@@ -335,7 +335,6 @@ impl Entered {
             // It was public a moment ago and most likely is again, as what strangers ask is: one finds it for all who ask
             // meanwhile.
             let is_public = self.viewer.id().is_none() && !self.document.is_personal.load(Ordering::Relaxed);
-            let until = tokio::time::Instant::now() + kept::PATIENCE;
             for _ in 0..kept::ROUNDS {
                 if let Some(found) = app.kept.find(&app.core, question) {
                     let Ok(moment) = reads.moment(&app.core.gate).await else { break };
@@ -346,10 +345,10 @@ impl Entered {
                     break;
                 }
                 seeking = app.kept.seek(question);
-                if seeking.is_some() || tokio::time::Instant::now() >= until {
+                if seeking.is_some() {
                     break;
                 }
-                app.kept.wait(question, until).await;
+                app.kept.wait(question).await;
             }
         }
         let place = app.places.next().await.ok_or_else(too_much)?;

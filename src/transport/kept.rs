@@ -5,7 +5,6 @@
 //! What a body asks for is kept as well, under its very bytes, so that those who send it again need not be understood again.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,8 +35,8 @@ const INTEREST: usize = 2 * 1024;
 const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
 pub const ROUNDS: usize = 4;
-/// How long: whoever finds it may be held up, and others need not be.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long: whoever finds it may be held up, then one of those who wait takes it on.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a query asks for, and in which life of the database.
 type Key = (Bytes, u32);
@@ -70,8 +69,15 @@ pub struct Kept {
     responses: Cache<Key, Arc<Response>, ByBytes>,
     ttl: Duration,
     /// Questions that somebody finds the answer to.
-    sought: Mutex<HashMap<Bytes, Arc<Notify>>>,
+    sought: Mutex<HashMap<Bytes, Sought>>,
     bodies: Cache<Bytes, Arc<Known>, ByBytes>,
+}
+
+/// A question that somebody finds the answer to.
+struct Sought {
+    /// Others wait for as long.
+    until: Instant,
+    found: Arc<Notify>,
 }
 
 /// What an entry takes, about.
@@ -110,9 +116,10 @@ impl Kept {
         (found.born.elapsed() < self.ttl).then_some(found)
     }
 
-    /// Waits until somebody who finds the response to a question is done; `None` if nobody does, or not by then.
-    pub async fn wait(&self, question: &Bytes, until: tokio::time::Instant) -> Option<()> {
-        tokio::time::timeout_at(until, self.sought(question)?).await.ok()
+    /// Waits until somebody who finds the response to a question is done; `None` if nobody does, or is held up.
+    pub async fn wait(&self, question: &Bytes) -> Option<()> {
+        let (until, found) = self.sought(question)?;
+        tokio::time::timeout_at(until.into(), found).await.ok()
     }
 
     /// The response that was found if it holds at this moment, else that of somebody who finds a new one just now.
@@ -123,34 +130,34 @@ impl Kept {
         mut found: Arc<Response>,
         moment: Moment,
     ) -> Option<Arc<Response>> {
-        let mut until = None;
         for _ in 0..ROUNDS {
             if found.holds(core, moment) {
                 return Some(found);
             }
-            let until = *until.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
-            self.wait(question, until).await?;
+            self.wait(question).await?;
             found = self.find(core, question)?;
         }
         None
     }
 
-    /// Takes it on to find the response to a question for all who ask meanwhile; `None` if somebody else does.
+    /// Takes it on to find the response to a question for all who ask meanwhile; `None` if somebody else does who is not
+    /// held up.
     pub fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
-        match self.sought.lock().unwrap_or_else(PoisonError::into_inner).entry(question.clone()) {
-            Entry::Occupied(_) => None,
-            Entry::Vacant(free) => {
-                free.insert(Arc::default());
-                Some(Seeking { kept: self, question })
-            }
+        let mut all = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let sought = all.entry(question.clone()).or_insert_with(|| Sought { until: now, found: Arc::default() });
+        if sought.until > now {
+            return None;
         }
+        sought.until = now + PATIENCE;
+        Some(Seeking { kept: self, question, found: Arc::clone(&sought.found) })
     }
 
-    /// Ready once somebody who finds the response to a question is done; `None` if nobody does.
-    fn sought(&self, question: &Bytes) -> Option<OwnedNotified> {
+    /// Until when to wait for somebody who finds the response to a question, and for what; `None` if nobody does.
+    fn sought(&self, question: &Bytes) -> Option<(Instant, OwnedNotified)> {
         // Enlisted under the lock: the end cannot be missed.
-        let sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
-        sought.get(question).map(|other| Arc::clone(other).notified_owned())
+        let all = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(question).map(|sought| (sought.until, Arc::clone(&sought.found).notified_owned()))
     }
 
     /// Keeps a response that was made of these reads.
@@ -185,14 +192,17 @@ impl Kept {
 pub struct Seeking<'a> {
     kept: &'a Kept,
     question: &'a Bytes,
+    found: Arc<Notify>,
 }
 
 impl Drop for Seeking<'_> {
     fn drop(&mut self) {
-        let found = self.kept.sought.lock().unwrap_or_else(PoisonError::into_inner).remove(self.question);
-        if let Some(found) = found {
-            found.notify_waiters();
+        let mut all = self.kept.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever took over may be done already, and somebody else have begun.
+        if all.get(self.question).is_some_and(|sought| Arc::ptr_eq(&sought.found, &self.found)) {
+            all.remove(self.question);
         }
+        self.found.notify_waiters();
     }
 }
 
