@@ -16,7 +16,7 @@ use stockroom::domain::catalog::filter::{Filter, Test};
 use stockroom::domain::catalog::list::{Direction, Found, ListDraft, SortField};
 use stockroom::domain::catalog::model::Product;
 use stockroom::domain::catalog::touch::Interest;
-use stockroom::domain::changes::{Dependencies, Entity, Log, Noted};
+use stockroom::domain::changes::{Dependencies, Entity, Log, Noted, Subject};
 use stockroom::domain::entry;
 use stockroom::domain::ids::CategoryId;
 use stockroom::domain::page::{Page, Window};
@@ -100,10 +100,8 @@ fn steps(criterion: &mut Criterion) {
         let before = product(1_000 + version.unsigned_abs());
         let after = Product { stock: before.stock + 1, price_currency: "USD".to_owned(), ..before.clone() };
         let before = Product { price_currency: "USD".to_owned(), ..before };
-        let [before, after] = [before, after].map(|product| serde_json::to_string(&product).unwrap());
-        let id = product(1_000 + version.unsigned_abs()).id;
-        let change = Noted::new(version, Entity::Product, Some(id.0));
-        log.append(change.with_sight(Some(&before), Some(&after)));
+        let change = Noted::new(version, Entity::Product, Some(after.id.0));
+        log.append(change.with_sight(Product::sight(Some(&before), Some(&after))));
     }
     assert!(log.untouched(&dependencies, 0), "all of them are looked at");
     criterion.bench_function("touch/1000 changes on a page", |bench| {

@@ -4,7 +4,8 @@
 //! 1. Ask the gate for the version `v`.
 //! 2. An entry in process, or else in Redis, that was read at `e` is fresh if no change in `(e, v]` touches what it
 //!    depended on; if the log does not reach back to `e`, it is not.
-//! 3. Else read the database, after 1, and keep what it gives under `v`.
+//! 3. An entry in process that changes touch is amended, where the log says all that they make of it.
+//! 4. Else read the database, after 1, and keep what it gives under `v`.
 //!
 //! No answer is stale: an entry kept under `v` was read after `v` was seen, so it contains every write up to `v`; a write
 //! acknowledged before a read began has a version not above the one that read learns; everything in between is looked at.
@@ -27,7 +28,7 @@ use tracing::Instrument;
 use crate::config::Settings;
 use crate::domain::Core;
 use crate::domain::batches::Batches;
-use crate::domain::changes::{Dependencies, Version};
+use crate::domain::changes::{Dependencies, Noted, Version};
 use crate::domain::entry;
 use crate::domain::error::Error;
 use crate::domain::reads::Moment;
@@ -77,7 +78,7 @@ pub(super) struct Key {
 
 pub(super) struct Entry {
     /// It holds at this version; it moves up as changes turn out not to touch it.
-    version: AtomicI64,
+    pub(super) version: AtomicI64,
     dependencies: Dependencies,
     pub(super) value: Arc<dyn Any + Send + Sync>,
     bytes: u64,
@@ -95,11 +96,34 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
 }
 
 impl Entry {
+    /// An answer that was read at this version.
+    pub(super) fn new<T: Send + Sync + 'static>(version: Version, dependencies: Dependencies, value: Arc<T>) -> Self {
+        let (version, born, is_renewed) = (AtomicI64::new(version), Instant::now(), AtomicBool::new(false));
+        Self { version, dependencies, value, bytes: 0, born, is_renewed }
+    }
+
+    /// As old as another one, which it replaces.
+    fn instead_of(self, other: &Self) -> Self {
+        let is_renewed = AtomicBool::new(other.is_renewed.load(Ordering::Relaxed));
+        Self { born: other.born, is_renewed, ..self }
+    }
+
     /// Whether it ends soon, and nobody was told so before.
     fn is_due(&self, ttl: Duration) -> bool {
         self.born.elapsed() > ttl / 10 * 9 && !self.is_renewed.swap(true, Ordering::Relaxed)
     }
 }
+
+/// What can be remembered.
+pub trait Answer: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What it is after changes, some of which touch it; `None` where the database must be asked.
+    fn after(&self, _dependencies: &Dependencies, _changes: &[Arc<Noted>]) -> Option<Self> {
+        None
+    }
+}
+
+impl Answer for () {}
+impl Answer for i64 {}
 
 /// Where an answer is looked for that is not in process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +165,7 @@ impl Core {
         load: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) -> Result<Arc<T>, Error>
     where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        T: Answer,
         F: Future<Output = Result<(T, Dependencies), Error>> + Send + 'static,
     {
         let Moment { version, life } = self.moment().await?;
@@ -157,17 +181,28 @@ impl Core {
             }
             None => self.board(region, key, version, Source::Nearest, load).await?,
         };
-        self.note(&entry.dependencies);
+        self.note(&entry.dependencies, entry.version.load(Ordering::Acquire));
         Arc::clone(&entry.value).downcast().map_err(|_| Error::internal(anyhow::anyhow!("two types in one region")))
     }
 
     /// The entry in process, if it holds at `version`.
     pub(super) fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
-        let entry = self.answers.entries.get(&key).filter(|entry| entry.born.elapsed() < self.answers.ttl)?;
-        self.gate.holds(&entry.dependencies, entry.version.load(Ordering::Acquire), version).then(|| {
-            entry.version.fetch_max(version, Ordering::AcqRel);
-            entry
-        })
+        let entry = self.alive(key)?;
+        let held = self.gate.holds(&entry.dependencies, entry.version.load(Ordering::Acquire), version)?;
+        entry.version.fetch_max(held, Ordering::AcqRel);
+        Some(entry)
+    }
+
+    /// The entry in process, whether or not it holds.
+    fn alive(&self, key: Key) -> Option<Arc<Entry>> {
+        self.answers.entries.get(&key).filter(|entry| entry.born.elapsed() < self.answers.ttl)
+    }
+
+    /// What became of an answer by the changes since it was read, and up to which version, if the log alone can tell.
+    fn after<T: Answer>(&self, entry: &Entry) -> Option<(T, Version)> {
+        let (version, changes) = self.gate.since(&entry.dependencies, entry.version.load(Ordering::Acquire))?;
+        let value = entry.value.downcast_ref::<T>()?.after(&entry.dependencies, &changes)?;
+        Some((value, version))
     }
 
     /// Waits for the flight that loads `key` for this version, and starts it if there is none.
@@ -180,7 +215,7 @@ impl Core {
         load: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) -> Shared<BoxFuture<'static, Result<Arc<Entry>, Error>>>
     where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        T: Answer,
         F: Future<Output = Result<(T, Dependencies), Error>> + Send + 'static,
     {
         let mut flights = self.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,12 +257,14 @@ impl Core {
         load: impl FnOnce(Arc<Self>) -> F + Send,
     ) -> Result<Arc<Entry>, Error>
     where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        T: Answer,
         F: Future<Output = Result<(T, Dependencies), Error>> + Send,
     {
         let redis = self.infra.redis.as_ref().filter(|_| region.reach == Reach::Shared);
         let name = format!("{:08x}:{}:{}:{:032x}", layout(), self.gate.history().simple(), key.region, key.digest);
-        if let (Some(redis), Source::Nearest) = (redis, source) {
+        let former = self.alive(key).filter(|_| source == Source::Nearest);
+        let amended = former.and_then(|former| Some((self.after::<T>(&former)?, former)));
+        if let (Some(redis), Source::Nearest, None) = (redis, source, &amended) {
             // Of the instances that miss the same at once one asks the database, and the others wait for it a moment.
             let lease = format!("lease-{name}:{version}");
             for _ in 0..LOOKS {
@@ -243,26 +280,40 @@ impl Core {
                 tokio::time::sleep(LEASE / LOOKS).await;
             }
         }
-        self.answers.count(key, if source == Source::Database { "renewed" } else { "database" });
-        let (value, dependencies) = load(Arc::clone(self)).await?;
+        let (entry, value, ttl) = if let Some(((value, version), former)) = amended {
+            self.answers.count(key, "amended");
+            let value = Arc::new(value);
+            let entry = Entry::new(version, former.dependencies.clone(), Arc::clone(&value)).instead_of(&former);
+            (entry, value, None)
+        } else {
+            self.answers.count(key, if source == Source::Database { "renewed" } else { "database" });
+            let (value, dependencies) = load(Arc::clone(self)).await?;
+            let value = Arc::new(value);
+            let entry = Entry::new(version, dependencies, Arc::clone(&value));
+            (entry, value, Some(jitter(self.answers.ttl, key.digest)))
+        };
         let size = match redis {
             Some(_) => {
-                let bytes = entry::encode(key.region, key.digest, version, &dependencies, &value);
+                let version = entry.version.load(Ordering::Acquire);
+                let bytes = entry::encode(key.region, key.digest, version, &entry.dependencies, &*value);
                 let bytes = bytes.map_err(Error::internal)?;
-                let (core, ttl, size) = (Arc::clone(self), jitter(self.answers.ttl, key.digest), bytes.len());
+                let (core, size) = (Arc::clone(self), bytes.len());
                 tokio::spawn(
                     async move {
-                        if let Some(redis) = &core.infra.redis {
-                            redis.set(&name, &bytes, ttl).await;
+                        match (&core.infra.redis, ttl) {
+                            (Some(redis), Some(ttl)) => redis.set(&name, &bytes, ttl).await,
+                            // No answer lives longer for being amended.
+                            (Some(redis), None) => redis.replace(&name, &bytes).await,
+                            (None, _) => {}
                         }
                     }
                     .in_current_span(),
                 );
                 size
             }
-            None => entry::size(&value).map_err(Error::internal)?,
+            None => entry::size(&*value).map_err(Error::internal)?,
         };
-        Ok(self.keep(key, version, dependencies, Arc::new(value), size))
+        Ok(self.keep(key, entry, size))
     }
 
     /// The answer that Redis had, if it holds.
@@ -281,33 +332,19 @@ impl Core {
         if kept.version > version {
             self.gate.version().await?;
         }
-        if !self.gate.untouched(&kept.dependencies, kept.version) {
-            return Ok(None);
-        }
+        let Some(held) = self.gate.untouched(&kept.dependencies, kept.version) else { return Ok(None) };
         self.answers.count(key, "redis");
-        let (version, value) = (kept.version.max(version), Arc::new(kept.value));
-        Ok(Some(self.keep(key, version, kept.dependencies, value, bytes.len())))
+        let entry = Entry::new(held, kept.dependencies, Arc::new(kept.value));
+        Ok(Some(self.keep(key, entry, bytes.len())))
     }
 
-    pub(super) fn keep<T: Send + Sync + 'static>(
-        &self,
-        key: Key,
-        version: Version,
-        dependencies: Dependencies,
-        value: Arc<T>,
-        encoded: usize,
-    ) -> Arc<Entry> {
-        // In memory a value takes about five times its compact form: names, maps and what allocators round up.
+    /// Keeps an entry that takes so many bytes in its compact form.
+    pub(super) fn keep(&self, key: Key, entry: Entry, encoded: usize) -> Arc<Entry> {
+        // In memory a value takes about five times that: names, maps and what allocators round up.
         let bytes = u64::try_from(encoded.saturating_mul(5).saturating_add(256)).unwrap_or(u64::MAX);
-        let entry = Arc::new(Entry {
-            version: AtomicI64::new(version),
-            dependencies,
-            value,
-            bytes,
-            born: Instant::now(),
-            is_renewed: AtomicBool::new(false),
-        });
+        let entry = Arc::new(Entry { bytes, ..entry });
         // A flight that took off earlier may land later: what is newer stays.
+        let version = entry.version.load(Ordering::Acquire);
         let newer = self.answers.entries.get(&key).filter(|kept| kept.version.load(Ordering::Acquire) > version);
         if newer.is_none() {
             self.answers.entries.insert(key, Arc::clone(&entry));

@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -17,7 +18,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::domain::Core;
-use crate::domain::answers::{Key, Region};
+use crate::domain::answers::{Entry, Key, Region};
 use crate::domain::changes::{Dependencies, Entity, Version};
 use crate::domain::entry;
 use crate::domain::error::Error;
@@ -86,9 +87,11 @@ impl Core {
         let mut found = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
         for &id in ids {
-            self.note(&Dependencies::on_one(entity, id.into()));
             let key = Key { region: region.name, digest: id.into().as_u128(), life: moment.life };
-            match self.remembered(key, moment.version).and_then(|entry| Arc::clone(&entry.value).downcast().ok()) {
+            let entry = self.remembered(key, moment.version);
+            let held = entry.as_ref().map_or(moment.version, |entry| entry.version.load(Ordering::Acquire));
+            self.note(&Dependencies::on_one(entity, id.into()), held);
+            match entry.and_then(|entry| Arc::clone(&entry.value).downcast().ok()) {
                 Some(value) => {
                     self.answers.count(key, "memory");
                     found.insert(id, value);
@@ -162,7 +165,8 @@ impl Core {
             let key = Key { region: region.name, digest: id.as_u128(), life: moment.life };
             self.answers.count(key, "database");
             let (size, value) = (entry::size(&value).map_err(Error::internal)?, Arc::new(value));
-            self.keep(key, moment.version, Dependencies::on_one(entity, id), Arc::clone(&value), size);
+            let entry = Entry::new(moment.version, Dependencies::on_one(entity, id), Arc::clone(&value));
+            self.keep(key, entry, size);
             kept.insert(id, value);
         }
         Ok(kept)

@@ -2,7 +2,8 @@
 //!
 //! Every write raises the version register in the last statement before its commit and appends what it changed to the
 //! log, so versions are gapless and in commit order. A read asks the gate first: the version it learns was read by a
-//! SELECT that started after the read began. What was stored under a version holds until a later change touches it.
+//! SELECT that started after the read began. What was stored under a version holds until a later change touches it. What
+//! others changed is read from the log, what this process changed it knows.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -25,6 +26,7 @@ use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
 use crate::domain::reads::{Moment, Token};
+use crate::domain::transaction::Transaction;
 use crate::infra::Infra;
 use crate::infra::db::Bare;
 use crate::infra::schema::{catalog_version, changes};
@@ -32,7 +34,7 @@ use crate::infra::telemetry;
 
 /// Changes that the process remembers; an answer older than all of them is read anew.
 const REMEMBERED: usize = 20_000;
-/// Bytes of JSON of those of which it remembers what they changed: the latest ones.
+/// Bytes, about, of what those changed of which it remembers that: the latest ones.
 const MAX_DETAILS: usize = 4 * 1024 * 1024;
 /// Changes that are read at once with what they changed; of more it is not asked.
 const DETAILED: usize = 500;
@@ -75,52 +77,69 @@ pub struct Change {
     /// All that a filter, a sort or an audit can see of it, before and after.
     pub before: Option<serde_json::Value>,
     pub after: Option<serde_json::Value>,
+    sight: Option<Sight>,
 }
+
+/// What a change can be of.
+pub trait Subject: Serialize {
+    /// What lists can see of a change of it.
+    fn sight(_before: Option<&Self>, _after: Option<&Self>) -> Option<Sight> {
+        None
+    }
+}
+
+impl Subject for serde_json::Value {}
 
 impl Change {
     /// Something new.
-    pub fn created(entity: Entity, id: Uuid, after: &impl Serialize) -> Self {
-        Self { entity, kind: Kind::Created, id: Some(id), before: None, after: json(after) }
+    pub fn created(entity: Entity, id: Uuid, after: &impl Subject) -> Self {
+        Self::of(entity, Kind::Created, id, None, Some(after))
     }
 
     /// Something that is other than before.
-    pub fn updated(entity: Entity, id: Uuid, before: &impl Serialize, after: &impl Serialize) -> Self {
-        Self { entity, kind: Kind::Updated, id: Some(id), before: json(before), after: json(after) }
+    pub fn updated<S: Subject>(entity: Entity, id: Uuid, before: &S, after: &S) -> Self {
+        Self::of(entity, Kind::Updated, id, Some(before), Some(after))
     }
 
     /// Something that is no more.
-    pub fn deleted(entity: Entity, id: Uuid, before: &impl Serialize) -> Self {
-        Self { entity, kind: Kind::Deleted, id: Some(id), before: json(before), after: None }
+    pub fn deleted(entity: Entity, id: Uuid, before: &impl Subject) -> Self {
+        Self::of(entity, Kind::Deleted, id, Some(before), None)
     }
 
     /// Many at once.
     pub fn bulk(entity: Entity) -> Self {
-        Self { entity, kind: Kind::Bulk, id: None, before: None, after: None }
+        Self { entity, kind: Kind::Bulk, id: None, before: None, after: None, sight: None }
     }
-}
 
-fn json(value: &impl Serialize) -> Option<serde_json::Value> {
-    serde_json::to_value(value).ok()
+    fn of<S: Subject>(entity: Entity, kind: Kind, id: Uuid, before: Option<&S>, after: Option<&S>) -> Self {
+        let json = |side: Option<&S>| side.and_then(|value| serde_json::to_value(value).ok());
+        let sight = S::sight(before, after);
+        Self { entity, kind, id: Some(id), before: json(before), after: json(after), sight }
+    }
 }
 
 /// Raises the version and appends these changes: the last statement of a transaction.
 pub async fn record(
-    connection: &mut AsyncPgConnection,
+    transaction: &mut Transaction,
     actor: Option<UserId>,
     happened: Vec<Change>,
 ) -> QueryResult<Version> {
     let (mut entities, mut kinds, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut befores, mut afters) = (Vec::new(), Vec::new());
-    for Change { entity, kind, id, before, after } in happened {
+    let (mut befores, mut afters, mut noted) = (Vec::new(), Vec::new(), Vec::new());
+    for Change { entity, kind, id, before, after, sight } in happened {
         entities.push(entity.as_str());
         kinds.push(kind.as_str());
         ids.push(id);
         befores.push(before);
         afters.push(after);
+        noted.push((entity, id, sight));
     }
     // The register's row stays locked until the commit: versions become visible in order.
     let recorded = record_changes(entities, kinds, ids, befores, afters, actor.map(|actor| actor.0));
-    diesel::select(recorded).get_result(connection).await
+    let version = diesel::select(recorded).get_result(&mut **transaction).await?;
+    let noted = noted.into_iter().map(|(entity, id, sight)| Noted::new(version, entity, id).with_sight(sight));
+    transaction.recorded.push((version, noted.collect()));
+    Ok(version)
 }
 
 diesel::define_sql_function! {
@@ -262,25 +281,31 @@ pub struct Noted {
     id: Option<Uuid>,
     /// What it changed, as far as that is remembered.
     sight: Option<Sight>,
-    /// What the sight took as JSON.
-    bytes: usize,
 }
 
 impl Noted {
     /// A change of which no more is known.
     pub fn new(version: Version, entity: Entity, id: Option<Uuid>) -> Self {
-        Self { version, entity, id, sight: None, bytes: 0 }
+        Self { version, entity, id, sight: None }
     }
 
     /// The same with what it changed.
-    pub fn with_sight(self, before: Option<&str>, after: Option<&str>) -> Self {
-        let sight = Sight::read(self.entity, before, after);
-        let bytes = before.map_or(0, str::len) + after.map_or(0, str::len);
-        Self { bytes: if sight.is_some() { bytes } else { 0 }, sight, ..self }
+    pub fn with_sight(self, sight: Option<Sight>) -> Self {
+        Self { sight, ..self }
     }
 
-    fn touches(&self, interest: &Interest) -> bool {
+    /// What it changed of which, as far as that is remembered.
+    pub fn seen(&self) -> Option<(Uuid, &Sight)> {
+        self.id.zip(self.sight.as_ref())
+    }
+
+    /// Whether it may make another answer of what depends on this.
+    pub fn touches(&self, interest: &Interest) -> bool {
         interest.is_touched_by(self.entity, self.id, self.sight.as_ref())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sight.as_ref().map_or(0, Sight::bytes)
     }
 }
 
@@ -315,26 +340,26 @@ impl Log {
 
     /// Takes note of a change.
     pub fn append(&mut self, change: Noted) {
-        let Noted { version, entity, id, bytes, .. } = change;
+        let Noted { version, entity, id, .. } = change;
         self.version = self.version.max(version);
         self.last_of_kind.insert(entity, version);
         match id {
             Some(id) => self.last_of_one.insert((entity, id), version),
             None => self.last_of_all.insert(entity, version),
         };
-        self.bytes += bytes;
+        self.bytes += change.bytes();
         self.recent.push_back(Arc::new(change));
         while self.bytes > MAX_DETAILS
             && let Some(oldest) = self.recent.get_mut(self.blind)
         {
-            self.bytes -= oldest.bytes;
+            self.bytes -= oldest.bytes();
             *oldest = Arc::new(Noted::new(oldest.version, oldest.entity, oldest.id));
             self.blind += 1;
         }
         while self.recent.len() > REMEMBERED
             && let Some(forgotten) = self.recent.pop_front()
         {
-            self.bytes -= forgotten.bytes;
+            self.bytes -= forgotten.bytes();
             self.blind = self.blind.saturating_sub(1);
             self.since = self.since.max(forgotten.version);
             if let Some(id) = forgotten.id
@@ -483,16 +508,37 @@ impl Gate {
         answer.instrument(span).await.map_err(Error::unavailable)?
     }
 
-    /// Whether what was read at `read_at` is known to be as fresh as whoever asked when the version was `asked_at` may want.
-    pub fn holds(&self, dependencies: &Dependencies, read_at: Version, asked_at: Version) -> bool {
-        read_at >= asked_at || self.untouched(dependencies, read_at)
+    /// Up to which version what was read at `read_at` is known to hold, if that is as fresh as whoever asked when it was
+    /// `asked_at` may want.
+    pub fn holds(&self, dependencies: &Dependencies, read_at: Version, asked_at: Version) -> Option<Version> {
+        if read_at >= asked_at { Some(read_at) } else { self.untouched(dependencies, read_at) }
     }
 
-    /// Whether what was read at `read_at` is known to hold at the latest version seen.
-    pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> bool {
+    /// The latest version seen, if what was read at `read_at` is known to hold there.
+    pub fn untouched(&self, dependencies: &Dependencies, read_at: Version) -> Option<Version> {
+        let (version, changes) = self.since(dependencies, read_at)?;
         // The lock is not held while changes are looked at.
-        let changes = read(&self.shared.log).to_look_at(dependencies, read_at);
-        changes.is_some_and(|changes| are_apart(&changes, dependencies))
+        are_apart(&changes, dependencies).then_some(version)
+    }
+
+    /// The latest version seen, and the changes until then that may touch what was read at `read_at`; `None` if it is known
+    /// that one does, or too little.
+    pub fn since(&self, dependencies: &Dependencies, read_at: Version) -> Option<(Version, Vec<Arc<Noted>>)> {
+        let log = read(&self.shared.log);
+        log.to_look_at(dependencies, read_at).map(|changes| (log.version, changes))
+    }
+
+    /// Takes note of what this process has committed, so that the register need not be asked what it was.
+    pub fn note(&self, recorded: Vec<(Version, Vec<Noted>)>) {
+        let mut log = write(&self.shared.log);
+        for (version, changes) in recorded {
+            // Else something is missing between, and is read with this.
+            if version == log.version + 1 {
+                for change in changes {
+                    log.append(change);
+                }
+            }
+        }
     }
 
     /// Which life of the database this is, to the process: entries of an earlier one are not its entries.
@@ -579,7 +625,9 @@ impl Shared {
             let kept_since = oldest.filter(|_| version >= since && changes.len() <= REMEMBERED);
             *log = Log { life: log.life, ..Log::starting_at(kept_since.map_or(version, |first| first - 1)) };
         }
-        for change in changes.into_iter().filter(|change| change.version <= version) {
+        // Meanwhile the process may have noted what it committed.
+        let noted = log.version;
+        for change in changes.into_iter().filter(|change| change.version > noted && change.version <= version) {
             log.append(change);
         }
         log.version = log.version.max(version);
@@ -605,7 +653,9 @@ struct News {
 const NEWS: &str = "
     SELECT register.v, c.v, c.entity, c.entity_id,
         CASE WHEN c.is_told THEN (c.before - '{description,media}'::text[])::text END,
-        CASE WHEN c.is_told THEN (c.after - '{description,media}'::text[])::text END
+        CASE WHEN c.is_told THEN (c.after - '{description,media}'::text[])::text END,
+        c.is_told AND (c.before -> 'description', c.before -> 'media')
+            IS DISTINCT FROM (c.after -> 'description', c.after -> 'media')
     FROM catalog_version AS register
     LEFT JOIN LATERAL (
         SELECT v, n, entity, entity_id, before, after, $3 AND entity IN ('PRODUCT', 'CATEGORY')
@@ -647,8 +697,8 @@ impl Register {
         for row in &rows {
             let (Some(at), Some(entity)) = (row.try_get(1)?, row.try_get::<_, Option<&str>>(2)?) else { continue };
             let entity = Entity::parse(entity).ok_or_else(|| anyhow::anyhow!("unknown entity {entity}"))?;
-            let change = Noted::new(at, entity, row.try_get(3)?);
-            changes.push(change.with_sight(row.try_get(4)?, row.try_get(5)?));
+            let sight = Sight::read(entity, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?);
+            changes.push(Noted::new(at, entity, row.try_get(3)?).with_sight(sight));
         }
         Ok(News { version, changes })
     }

@@ -26,7 +26,8 @@ pub struct Reads {
     /// What whoever asks has seen before.
     seen: Option<Token>,
     moment: OnceCell<Moment>,
-    dependencies: Mutex<Dependencies>,
+    /// What it depended on, and up to which version all of it is known to hold.
+    noted: Mutex<(Dependencies, Option<Version>)>,
 }
 
 /// A state of the database that somebody has seen: whatever they read from now on must not be older. As text it is opaque,
@@ -83,11 +84,11 @@ impl Reads {
         self.moment.get_or_try_init(async || gate.moment_since(self.seen).await).await.copied()
     }
 
-    /// What was read and when, once it is over; `None` if nothing was.
+    /// What was read, and the latest moment at which all of it is known to hold, once it is over; `None` if nothing was.
     pub fn finish(&self) -> Option<(Moment, Dependencies)> {
         let moment = *self.moment.get()?;
-        let dependencies = std::mem::take(&mut *self.dependencies.lock().unwrap_or_else(PoisonError::into_inner));
-        Some((moment, dependencies))
+        let (dependencies, held) = std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner));
+        Some((Moment { version: held.map_or(moment.version, |held| held.max(moment.version)), ..moment }, dependencies))
     }
 }
 
@@ -109,7 +110,8 @@ impl Core {
     /// that fails under it, the primary is asked. Whatever else reads does so on the primary.
     pub(in crate::domain) async fn read<T, R>(&self, read: R) -> Result<T, Error>
     where
-        R: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> QueryResult<T> + for<'c> Work<'c, QueryResult<T>>,
+        R: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> QueryResult<T>
+            + for<'c> Work<'c, AsyncPgConnection, QueryResult<T>>,
     {
         let version = match &self.reads {
             _ if self.replicas.is_empty() => None,
@@ -138,10 +140,12 @@ impl Core {
         if self.reads.is_some() { Some(moment.version) } else { self.read_at }
     }
 
-    /// Takes note of something that was read.
-    pub(in crate::domain) fn note(&self, dependencies: &Dependencies) {
+    /// Takes note of something that was read, and up to which version it is known to hold.
+    pub(in crate::domain) fn note(&self, dependencies: &Dependencies, held: Version) {
         if let Some(reads) = &self.reads {
-            reads.dependencies.lock().unwrap_or_else(PoisonError::into_inner).add(dependencies);
+            let mut noted = reads.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.0.add(dependencies);
+            noted.1 = Some(noted.1.map_or(held, |least| least.min(held)));
         }
     }
 }

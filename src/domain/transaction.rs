@@ -5,6 +5,7 @@
 //! written last, in the transaction of the effect. A duplicate waits at the row until the first has ended, and then gives
 //! its answer; a command that fails leaves no row.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -17,8 +18,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::Core;
+use crate::domain::changes::{Noted, Version};
 use crate::domain::error::Error;
 use crate::domain::ids::UserId;
+use crate::infra::db::Connection;
 use crate::infra::schema::idempotency;
 
 /// How often a transaction begins anew that met a deadlock, or whose end is unknown and may be looked up.
@@ -27,6 +30,26 @@ const ATTEMPTS: u32 = 4;
 const COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 
 type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+
+/// A transaction under way: its connection, and what was recorded in it.
+pub struct Transaction {
+    connection: Connection,
+    pub(super) recorded: Vec<(Version, Vec<Noted>)>,
+}
+
+impl Deref for Transaction {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.connection
+    }
+}
 
 /// On whose behalf a command runs, and under which key it happens at most once.
 #[derive(Debug, Default)]
@@ -124,15 +147,15 @@ macro_rules! failures {
 }
 pub(crate) use failures;
 
-/// What a command does on its connection, perhaps more than once, of which one is committed; in a future that threads may
-/// hand on, which an async closure's type alone does not say.
-pub trait Work<'c, R>: Fn(&'c mut AsyncPgConnection) -> <Self as Work<'c, R>>::Future + Send + Sync {
+/// What is done on a connection or in a transaction, perhaps more than once, of which one is committed; in a future that
+/// threads may hand on, which an async closure's type alone does not say.
+pub trait Work<'c, C: 'c, R>: Fn(&'c mut C) -> <Self as Work<'c, C, R>>::Future + Send + Sync {
     type Future: Future<Output = R> + Send;
 }
 
-impl<'c, R, F, Fut> Work<'c, R> for F
+impl<'c, C: 'c, R, F, Fut> Work<'c, C, R> for F
 where
-    F: Fn(&'c mut AsyncPgConnection) -> Fut + Send + Sync,
+    F: Fn(&'c mut C) -> Fut + Send + Sync,
     Fut: Future<Output = R> + Send,
 {
     type Future = Fut;
@@ -148,7 +171,7 @@ impl Core {
     where
         T: Serialize + DeserializeOwned + Send,
         E: Failure,
-        W: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> Result<T, E> + for<'c> Work<'c, Result<T, E>>,
+        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
     {
         let once = mandate.once.as_ref();
         let (mut attempt, mut is_unknown) = (1, false);
@@ -181,41 +204,42 @@ impl Core {
     where
         T: Serialize + DeserializeOwned + Send,
         E: Failure,
-        W: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> Result<T, E> + for<'c> Work<'c, Result<T, E>>,
+        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
     {
-        let mut connection = self.infra.db.write().await.map_err(Error::from)?;
-        let connection: &mut AsyncPgConnection = &mut connection;
-        Manager::begin_transaction(connection).await?;
-        match run(connection, once, work).await {
+        let connection = self.infra.db.write().await.map_err(Error::from)?;
+        let mut transaction = Transaction { connection, recorded: Vec::new() };
+        Manager::begin_transaction(&mut *transaction).await?;
+        match run(&mut transaction, once, work).await {
             Ok(done) => {
-                commit(connection).await?;
+                commit(&mut transaction).await?;
+                self.gate.note(transaction.recorded);
                 Ok(done)
             }
             Err(failure) => {
                 // If even that fails, the connection is not used again, and PostgreSQL rolls back by itself.
-                let _ = Manager::rollback_transaction(connection).await;
+                let _ = Manager::rollback_transaction(&mut *transaction).await;
                 Err(failure)
             }
         }
     }
 }
 
-async fn run<T, E, W>(connection: &mut AsyncPgConnection, once: Option<&Once>, work: &W) -> Result<T, E>
+async fn run<T, E, W>(transaction: &mut Transaction, once: Option<&Once>, work: &W) -> Result<T, E>
 where
     T: Serialize + DeserializeOwned + Send,
     E: Failure,
-    W: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> Result<T, E> + for<'c> Work<'c, Result<T, E>>,
+    W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
 {
-    let Some(once) = once else { return work(connection).await };
-    if claim(connection, once).await? == 0 {
-        let (fingerprint, answer) = kept(connection, once).await?;
+    let Some(once) = once else { return work(transaction).await };
+    if claim(transaction, once).await? == 0 {
+        let (fingerprint, answer) = kept(transaction, once).await?;
         return match fingerprint == once.fingerprint {
             true => Ok(once.open(&answer)?),
             false => Err(Error::KeyReused.into()),
         };
     }
-    let done = work(connection).await?;
-    keep(connection, once, once.seal(&done)?).await?;
+    let done = work(transaction).await?;
+    keep(transaction, once, once.seal(&done)?).await?;
     Ok(done)
 }
 

@@ -124,6 +124,16 @@ impl Redis {
         self.patiently("PSETEX", async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
     }
 
+    /// Puts other bytes in the place of those under `key`, for as long as they would have stayed; if there are none, nothing.
+    pub async fn replace(&self, key: &str, value: &[u8]) {
+        if value.len() > MAX_VALUE {
+            return;
+        }
+        let options = SetOptions::default().conditional_set(ExistenceCheck::XX).with_expiration(SetExpiry::KEEPTTL);
+        let key = self.key(key);
+        self.patiently("SET", async |redis| redis.set_options::<_, _, ()>(key, value, options).await).await;
+    }
+
     /// What a script that works on one key returns, if Redis answers in time.
     pub async fn run<T: FromRedisValue>(
         &self,

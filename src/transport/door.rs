@@ -24,6 +24,7 @@ use crate::infra::metrics::OTHER;
 use crate::infra::rate_limit::Spent;
 use crate::infra::telemetry::TRACES;
 use crate::transport::admission::{Admitted, Document, admit};
+use crate::transport::kept::{Known, Seeking};
 use crate::transport::persisted::Unknown;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::shape::Shape;
@@ -48,6 +49,8 @@ pub struct Entered {
     pub spent: Option<Spent>,
     /// What it asks for, if it is a query.
     pub question: Option<Bytes>,
+    /// Others wait for what it asks for.
+    pub seeking: Option<Seeking>,
     /// The operation's name.
     name: Option<String>,
     reads: Option<Arc<Reads>>,
@@ -197,6 +200,7 @@ pub async fn enter(
     let request = request.data(context);
     let (cost, is_large) = (estimate.cost, estimate.values > LARGE);
     Ok(Entered {
+        seeking: None,
         kind,
         notes,
         viewer,
@@ -215,29 +219,50 @@ pub async fn enter(
     })
 }
 
-/// The answer to a body that came before, if it is kept and holds still: the whole way in at one step, for those of whom
-/// nothing need be known.
-///
-/// # Errors
-/// When the budget is spent.
-pub async fn recall(app: &Arc<App>, body: &Bytes, asker: &Asker, started: Instant) -> Result<Option<Answer>, Refusal> {
-    if asker.viewer().id().is_some() {
-        return Ok(None);
+/// What is known of the answer to a body.
+pub enum Recalled {
+    Found(Found),
+    /// It must be made, perhaps for all who ask meanwhile.
+    Missing(Option<Seeking>),
+}
+
+/// An answer that is kept and holds still, to a body that came before.
+pub struct Found {
+    pub response: Arc<kept::Response>,
+    known: Arc<Known>,
+}
+
+/// Looks for the answer to a body that came before, from those of whom nothing need be known.
+pub async fn recall(app: &App, body: &Bytes, asker: &Asker) -> Recalled {
+    let is_nobody = asker.viewer().id().is_none();
+    let Some(known) = app.kept.known(body).filter(|_| is_nobody) else { return Recalled::Missing(None) };
+    if app.kept.find(&app.core, &known.question).is_none() {
+        return Recalled::Missing(None);
     }
-    let Some(known) = app.kept.known(body) else { return Ok(None) };
-    let Some(found) = app.kept.find(&app.core, &known.question) else { return Ok(None) };
-    let Ok(moment) = app.core.gate.moment_since(asker.seen).await else { return Ok(None) };
-    let Some(response) = app.kept.at(&app.core, &known.question, found, moment).await else { return Ok(None) };
-    let (infra, subject) = (&app.core.infra, asker.subject());
-    if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
-        return Err(over_budget(spent));
+    match app.kept.response(&app.core, &known.question, &Reads::after(asker.seen)).await {
+        Ok(response) => Recalled::Found(Found { response, known }),
+        Err(seeking) => Recalled::Missing(seeking),
     }
-    let (requested, cost) = (known.cost, response.cost);
-    let spent = pay(app, &subject, requested).await?;
-    settle(app, &subject, spent, requested.saturating_sub(cost));
-    known.tally.count(started.elapsed());
-    let (given, name) = (Given::Kept(response), known.name);
-    Ok(Some(Answer { given, requested, cost, spent, cache: Decision::Hit, token: None, name }))
+}
+
+impl Found {
+    /// The answer, once it is paid for: the whole way in at one step.
+    ///
+    /// # Errors
+    /// When the budget is spent.
+    pub async fn answer(self, app: &Arc<App>, asker: &Asker, started: Instant) -> Result<Answer, Refusal> {
+        let Self { response, known } = self;
+        let (infra, subject) = (&app.core.infra, asker.subject());
+        if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
+            return Err(over_budget(spent));
+        }
+        let (requested, cost) = (known.cost, response.cost);
+        let spent = pay(app, &subject, requested).await?;
+        settle(app, &subject, spent, requested.saturating_sub(cost));
+        known.tally.count(started.elapsed());
+        let (given, name) = (Given::Kept(response), known.name);
+        Ok(Answer { given, requested, cost, spent, cache: Decision::Hit, token: None, name })
+    }
 }
 
 /// What a consistency token says.
@@ -330,25 +355,18 @@ impl Entered {
     async fn run(&mut self, app: &Arc<App>, logged: &Span, span: &Span) -> Result<Answer, Refusal> {
         let question = self.question.clone();
         let timeout = app.settings.request_timeout;
-        let (deadline, mut seeking) = (tokio::time::Instant::now() + timeout, None);
-        if let (Some(question), Some(reads)) = (&question, &self.reads) {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut seeking =
+            self.seeking.take().filter(|seeking| question.as_ref().is_some_and(|own| seeking.is_for(own)));
+        if let (Some(question), Some(reads), None) = (&question, &self.reads, &seeking) {
             // It was public a moment ago and most likely is again, as what strangers ask is: one finds it for all who ask
             // meanwhile.
             let is_public = self.viewer.id().is_none() && !self.document.is_personal.load(Ordering::Relaxed);
-            for _ in 0..kept::ROUNDS {
-                if let Some(found) = app.kept.find(&app.core, question) {
-                    let Ok(moment) = reads.moment(&app.core.gate).await else { break };
-                    if let Some(response) = app.kept.at(&app.core, question, found, moment).await {
-                        return Ok(self.recalled(app, response));
-                    }
-                } else if !is_public {
-                    break;
+            if is_public || app.kept.find(&app.core, question).is_some() {
+                match app.kept.response(&app.core, question, reads).await {
+                    Ok(response) => return Ok(self.recalled(app, response)),
+                    Err(own) => seeking = own,
                 }
-                seeking = app.kept.seek(question);
-                if seeking.is_some() {
-                    break;
-                }
-                app.kept.wait(question).await;
             }
         }
         let place = app.places.next().await.ok_or_else(too_much)?;

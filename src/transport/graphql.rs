@@ -30,9 +30,10 @@ use crate::infra::metrics::Counted;
 use crate::infra::rate_limit::Spent;
 use crate::transport::App;
 use crate::transport::address::{Peer, address};
-use crate::transport::door::{self, Answer, CONSISTENCY_TOKEN, Entered, Entrance, Given, seconds};
+use crate::transport::door::{self, Answer, CONSISTENCY_TOKEN, Entered, Entrance, Given, Recalled, seconds};
+use crate::transport::kept::Seeking;
 use crate::transport::negotiation::MediaType;
-use crate::transport::quick::IsNotKept;
+use crate::transport::quick::NotKept;
 use crate::transport::refusal::{Code, Refusal};
 use crate::transport::request_id::RequestId;
 use crate::transport::viewer::asker;
@@ -123,7 +124,8 @@ async fn answer(
         let message = "accept application/graphql-response+json, application/json or text/event-stream";
         Refusal::new(Code::NotAcceptable, message)
     })?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let not_kept = parts.extensions.remove::<NotKept>();
     let headers = &parts.headers;
     let mut asker = asker(app, headers, address(peer, headers, &app.settings.trusted_proxies)).await?;
     if let Some(token) = headers.get(X_CONSISTENCY_TOKEN) {
@@ -138,13 +140,13 @@ async fn answer(
         read_body(body, app.settings.body_limit as usize).await?
     };
     let audience = app.audience(asker.viewer());
-    let recalled = match parts.extensions.get::<IsNotKept>() {
-        Some(IsNotKept) => None,
-        None => door::recall(app, &body, &asker, Instant::now()).await?,
+    let recalled = match not_kept {
+        Some(NotKept(seeking)) => Recalled::Missing(Arc::into_inner(seeking)),
+        None => door::recall(app, &body, &asker).await,
     };
     let (operation, answer) = match recalled {
-        Some(answer) => ("query", answer),
-        None => match execute(app, body, asker, by_get, headers).await? {
+        Recalled::Found(found) => ("query", found.answer(app, &asker, started).await?),
+        Recalled::Missing(seeking) => match execute(app, body, asker, by_get, headers, seeking).await? {
             Executed::Answered(operation, answer) => (operation, answer),
             Executed::Streams(entered) => {
                 let told = |outcome| Told { operation: "subscription", name: "", outcome };
@@ -208,6 +210,7 @@ async fn execute(
     asker: Asker,
     by_get: bool,
     headers: &HeaderMap,
+    seeking: Option<Seeking>,
 ) -> Result<Executed, Refusal> {
     let (request, document_id) = {
         let _turn = match body.len() > LARGE {
@@ -219,6 +222,7 @@ async fn execute(
     let entrance = Entrance { mutations: !by_get, subscriptions: MediaType::streams(headers) };
     let key = idempotency_key(headers)?;
     let mut entered = door::enter(app, request, document_id.as_deref(), key, asker, entrance).await?;
+    entered.seeking = seeking;
     let operation = match entered.kind {
         OperationType::Query => "query",
         OperationType::Mutation => "mutation",

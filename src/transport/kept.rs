@@ -34,7 +34,7 @@ const INTEREST: usize = 2 * 1024;
 /// Bytes of an entry, about.
 const ABOUT: u64 = 8 * 1024;
 /// How often somebody who needs a later response than the one that was found waits for the next.
-pub const ROUNDS: usize = 4;
+const ROUNDS: usize = 4;
 /// How long: whoever finds it may be held up, then one of those who wait takes it on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -69,7 +69,7 @@ pub struct Kept {
     responses: Cache<Key, Arc<Response>, ByBytes>,
     ttl: Duration,
     /// Questions that somebody finds the answer to.
-    sought: Mutex<HashMap<Bytes, Sought>>,
+    sought: Arc<Mutex<HashMap<Bytes, Sought>>>,
     bodies: Cache<Bytes, Arc<Known>, ByBytes>,
 }
 
@@ -105,7 +105,7 @@ impl Kept {
         Self {
             responses: Cache::with_weighter(usize::try_from(capacity / ABOUT).unwrap_or(usize::MAX), capacity, ByBytes),
             ttl,
-            sought: Mutex::default(),
+            sought: Arc::default(),
             bodies: Cache::with_weighter(MAX_BODIES / OVERHEAD, MAX_BODIES as u64, ByBytes),
         }
     }
@@ -116,33 +116,38 @@ impl Kept {
         (found.born.elapsed() < self.ttl).then_some(found)
     }
 
-    /// Waits until somebody who finds the response to a question is done; `None` if nobody does, or is held up.
-    pub async fn wait(&self, question: &Bytes) -> Option<()> {
-        let (until, found) = self.sought(question)?;
-        tokio::time::timeout_at(until.into(), found).await.ok()
-    }
-
-    /// The response that was found if it holds at this moment, else that of somebody who finds a new one just now.
-    pub async fn at(
+    /// The response to a question that holds at the moment of these reads, be it that of somebody who finds it just now;
+    /// else whoever asks is to find it, for all who ask meanwhile.
+    ///
+    /// # Errors
+    /// When there is none; nobody else waits where too many were waited for in vain.
+    pub async fn response(
         &self,
         core: &Core,
         question: &Bytes,
-        mut found: Arc<Response>,
-        moment: Moment,
-    ) -> Option<Arc<Response>> {
+        reads: &Reads,
+    ) -> Result<Arc<Response>, Option<Seeking>> {
         for _ in 0..ROUNDS {
-            if found.holds(core, moment) {
-                return Some(found);
+            // The gate is asked only where there is something: some questions read nothing.
+            if let Some(found) = self.find(core, question) {
+                let moment = reads.moment(&core.gate).await.map_err(|_| None)?;
+                if found.holds(core, moment) {
+                    return Ok(found);
+                }
             }
-            self.wait(question).await?;
-            found = self.find(core, question)?;
+            if let Some(seeking) = self.seek(question) {
+                return Err(Some(seeking));
+            }
+            if let Some((until, found)) = self.sought(question) {
+                let _ = tokio::time::timeout_at(until.into(), found).await;
+            }
         }
-        None
+        Err(None)
     }
 
     /// Takes it on to find the response to a question for all who ask meanwhile; `None` if somebody else does who is not
     /// held up.
-    pub fn seek<'a>(&'a self, question: &'a Bytes) -> Option<Seeking<'a>> {
+    pub fn seek(&self, question: &Bytes) -> Option<Seeking> {
         let mut all = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let sought = all.entry(question.clone()).or_insert_with(|| Sought { until: now, found: Arc::default() });
@@ -150,7 +155,8 @@ impl Kept {
             return None;
         }
         sought.until = now + PATIENCE;
-        Some(Seeking { kept: self, question, found: Arc::clone(&sought.found) })
+        let (all, found) = (Arc::clone(&self.sought), Arc::clone(&sought.found));
+        Some(Seeking { question: question.clone(), found, all })
     }
 
     /// Until when to wait for somebody who finds the response to a question, and for what; `None` if nobody does.
@@ -189,32 +195,37 @@ impl Kept {
 }
 
 /// Others wait for the answer until this is dropped.
-pub struct Seeking<'a> {
-    kept: &'a Kept,
-    question: &'a Bytes,
+pub struct Seeking {
+    question: Bytes,
     found: Arc<Notify>,
+    all: Arc<Mutex<HashMap<Bytes, Sought>>>,
 }
 
-impl Drop for Seeking<'_> {
+impl Seeking {
+    /// Whether it is for this question.
+    pub fn is_for(&self, question: &Bytes) -> bool {
+        self.question == question
+    }
+}
+
+impl Drop for Seeking {
     fn drop(&mut self) {
-        let mut all = self.kept.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever took over may be done already, and somebody else have begun.
-        if all.get(self.question).is_some_and(|sought| Arc::ptr_eq(&sought.found, &self.found)) {
-            all.remove(self.question);
+        if all.get(&self.question).is_some_and(|sought| Arc::ptr_eq(&sought.found, &self.found)) {
+            all.remove(&self.question);
         }
         self.found.notify_waiters();
     }
 }
 
 impl Response {
-    /// Whether it is known to hold at this moment, which the gate told after it was found.
-    pub fn holds(&self, core: &Core, moment: Moment) -> bool {
-        let holds = self.life == moment.life
-            && core.gate.holds(&self.dependencies, self.version.load(Ordering::Acquire), moment.version);
-        if holds {
-            self.version.fetch_max(moment.version, Ordering::AcqRel);
-        }
-        holds
+    /// Whether it is known to hold at this moment.
+    fn holds(&self, core: &Core, moment: Moment) -> bool {
+        let version = self.version.load(Ordering::Acquire);
+        let held = core.gate.holds(&self.dependencies, version, moment.version).filter(|_| self.life == moment.life);
+        self.version.fetch_max(held.unwrap_or(version), Ordering::AcqRel);
+        held.is_some()
     }
 
     /// Its `ETag`. Weak: the same answer may go out compressed.

@@ -22,10 +22,11 @@ use crate::domain::accounts::Viewer;
 use crate::graphql::context::Asker;
 use crate::infra::telemetry;
 use crate::transport::address::address;
-use crate::transport::door::{self, Answer, Given};
+use crate::transport::door::{self, Answer, Recalled};
 use crate::transport::graphql::{
     COST, IDEMPOTENCY_KEY, Told, UNSHARED, X_CONSISTENCY_TOKEN, check_content, count, rate_headers, sent_away,
 };
+use crate::transport::kept::Seeking;
 use crate::transport::negotiation::MediaType;
 use crate::transport::{App, COMPRESSED_FROM, NOSNIFF, request_id};
 
@@ -35,9 +36,9 @@ const MAX_BODY: u64 = 8 * 1024;
 const UNUSUAL: [HeaderName; 7] =
     [AUTHORIZATION, ORIGIN, UPGRADE, CONTENT_ENCODING, COST, IDEMPOTENCY_KEY, request_id::TRACEPARENT];
 
-/// In the extensions of a request: its answer was looked for.
+/// In the extensions of a request: its answer is not kept, and others wait for it.
 #[derive(Clone)]
-pub struct IsNotKept;
+pub struct NotKept(pub Arc<Seeking>);
 
 /// The answer, or the request for the long way.
 pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Body>, Request<Body>> {
@@ -61,18 +62,21 @@ pub async fn answer(app: &Arc<App>, peer: IpAddr, request: Request<Incoming>) ->
         };
         asker.seen = Some(seen);
     }
-    let kept = match door::recall(app, &bytes, &asker, started).await {
-        Ok(Some(Answer { given: Given::Kept(kept), spent, name, .. }))
-            if goes_uncompressed(&kept.body, &parts.headers) =>
-        {
-            Some((kept, spent, name))
+    let kept = match door::recall(app, &bytes, &asker).await {
+        Recalled::Found(found) if goes_uncompressed(&found.response.body, &parts.headers) => {
+            let kept = Arc::clone(&found.response);
+            match found.answer(app, &asker, started).await {
+                Ok(Answer { spent, name, .. }) => Some((kept, spent, name)),
+                Err(_) => return Err(Request::from_parts(parts, Body::from(bytes))),
+            }
         }
-        Ok(None) if app.places.are_crowded() => None,
-        Ok(None) => {
-            parts.extensions.insert(IsNotKept);
+        Recalled::Missing(_) if app.places.are_crowded() => None,
+        recalled => {
+            if let Recalled::Missing(Some(seeking)) = recalled {
+                parts.extensions.insert(NotKept(Arc::new(seeking)));
+            }
             return Err(Request::from_parts(parts, Body::from(bytes)));
         }
-        _ => return Err(Request::from_parts(parts, Body::from(bytes))),
     };
     let id = request_id::of(&parts.headers);
     let (mut response, told, varies) = if let Some((kept, spent, name)) = kept {

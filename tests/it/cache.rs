@@ -109,6 +109,52 @@ async fn what_one_instance_kept_another_finds_in_redis_until_a_write() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_on_which_all_stay_in_their_places_is_amended_by_every_instance_without_the_database() {
+    let one = TestServer::start().await;
+    let two = one.another(&[]).await;
+    let staff = one.signed_in(Role::Staff).await;
+    let oak = staff.create_product(json!({ "name": "Oak", "description": "Heavy", "stock": 1 })).await;
+    staff.create_product(json!({ "name": "Pine", "stock": 7 })).await;
+    let page = async |server: &TestServer| {
+        let query = "{ products(sortBy: { field: STOCK }) { nodes { name description stock { available } tags } } }";
+        let (data, statements) = server.statements(server.anonymous().data(query, json!({}))).await;
+        (data["products"]["nodes"].clone(), statements)
+    };
+    let change = async |patch: Value| {
+        let update = "mutation($id: ID!, $patch: ProductPatch!) {
+            updateProduct(by: { id: $id }, patch: $patch) { errors { __typename } } }";
+        let done = staff.data(update, json!({ "id": oak["id"], "patch": patch })).await;
+        assert_eq!(done["updateProduct"]["errors"], json!([]));
+    };
+    let shown = |name: &str, description: Option<&str>, stock: i32, tags: &[&str]| json!({ "name": name, "description": description, "stock": { "available": stock }, "tags": tags });
+    let pine = shown("Pine", None, 7, &[]);
+    for server in [&one, &two] {
+        assert_eq!(page(server).await, (json!([shown("Oak", Some("Heavy"), 1, &[]), pine]), 1));
+    }
+    // Two changes at once for whoever reads after both, and the texts that the log does not tell.
+    change(json!({ "tags": ["old"] })).await;
+    change(json!({ "name": "Oak table" })).await;
+    let expected = json!([shown("Oak table", Some("Heavy"), 1, &["old"]), pine]);
+    for server in [&one, &two] {
+        assert_eq!(page(server).await, (expected.clone(), 0));
+    }
+    change(json!({ "description": "Light" })).await;
+    let expected = json!([shown("Oak table", Some("Light"), 1, &["old"]), pine]);
+    for server in [&one, &two] {
+        assert_eq!(page(server).await, (expected.clone(), 1), "what the log does not tell is read");
+    }
+    change(json!({ "stock": 8 })).await;
+    let expected = json!([pine, shown("Oak table", Some("Light"), 8, &["old"])]);
+    for server in [&one, &two] {
+        assert_eq!(page(server).await, (expected.clone(), 1), "what moves is read");
+    }
+    change(json!({ "status": "DRAFT" })).await;
+    for server in [&one, &two] {
+        assert_eq!(page(server).await, (json!([pine]), 1), "what is gone is read");
+    }
+}
+
 /// A figure of a server's metrics; nothing yet is 0.
 async fn metric(server: &Server, name: &str) -> u64 {
     let text = reqwest::get(format!("http://127.0.0.1:{}/metrics", server.port)).await.unwrap().text().await.unwrap();

@@ -293,6 +293,11 @@ async fn who_asks_again_is_told_the_same_by_the_short_way_until_it_changes() {
         let line = "stockroom_responses_total{from=\"resolvers\"} ";
         metrics.lines().find_map(|told| told.strip_prefix(line)?.parse::<u64>().ok()).unwrap_or(0)
     };
+    let counted = || -> u64 {
+        let figures = server.core.infra.figures();
+        let lines = figures.lines().filter_map(|line| line.strip_prefix("stockroom_operations_total{"));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    };
     // What it says of everything but itself.
     let told = async |headers: &[(&str, &str)], body: &str| {
         let client = server.anonymous();
@@ -330,9 +335,11 @@ async fn who_asks_again_is_told_the_same_by_the_short_way_until_it_changes() {
         assert_eq!(staff.refusal(&signed_in).await, (200, String::new()));
         let reported = told(&[("graphql-cost", "report")], &body).await.2;
         assert!(reported.contains("\"extensions\":{\"cache\":\"HIT\",\"cost\":{"), "{reported}");
+        let before = counted();
         let packed = server.anonymous().http.post(server.anonymous().url).header("accept-encoding", "gzip");
         let packed = packed.header("content-type", "application/json").body(body.clone()).send().await.unwrap();
         assert_eq!(packed.headers().contains_key("content-encoding"), document.contains("description"));
+        assert_eq!(counted() - before, 1, "whichever way it went, it is one operation");
         staff.create_product(json!({ "name": "Chair" })).await;
         let changed = told(&[], &body).await.2;
         assert!(changed.contains("Chair"), "{changed}");

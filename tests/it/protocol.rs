@@ -45,12 +45,19 @@ struct World {
     generation: u8,
     flushes_left: u8,
     in_process: [Option<Entry>; INSTANCES],
-    /// Whole responses, made of what was read, under the version that their readers asked for.
+    /// Whole responses, made of what was read, under the version up to which that is known to hold.
     responses: [Option<Entry>; INSTANCES],
     seen: [u8; INSTANCES],
     acknowledged: u8,
-    writers: [u8; WRITERS],
+    writers: [Writer; WRITERS],
     readers: [Reader; READERS],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+struct Writer {
+    step: u8,
+    /// That it made.
+    version: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -92,7 +99,7 @@ impl World {
             responses: [None; INSTANCES],
             seen: [0; INSTANCES],
             acknowledged: 0,
-            writers: [0; WRITERS],
+            writers: [Writer::default(); WRITERS],
             readers: [Reader::default(); READERS],
         }
     }
@@ -120,10 +127,19 @@ impl World {
 
     fn write(&self, protocol: Protocol, writer: usize) -> Option<Self> {
         let mut world = self.clone();
-        match (self.writers[writer], protocol) {
+        match (self.writers[writer].step, protocol) {
             (1, _) => {
                 world.version += 1;
                 world.value += 1;
+                world.writers[writer].version = world.version;
+            }
+            // Its instance notes what it committed, if that follows on what it has seen.
+            (2, Protocol::VersionFirst) => {
+                let made = std::mem::take(&mut world.writers[writer].version);
+                let seen = &mut world.seen[writer % INSTANCES];
+                if *seen + 1 == made {
+                    *seen = made;
+                }
             }
             (2, Protocol::DeleteAfterCommit) | (0 | 2, Protocol::DeleteTwice) => world.shared = None,
             (2, Protocol::GenerationInCache) => world.generation += 1,
@@ -131,7 +147,7 @@ impl World {
             (3, _) => world.acknowledged = world.acknowledged.max(world.version),
             _ => return None,
         }
-        world.writers[writer] += 1;
+        world.writers[writer].step += 1;
         Some(world)
     }
 
@@ -161,7 +177,15 @@ impl World {
                 let kept = if reader.step == 2 { self.responses } else { self.in_process };
                 match kept[instance] {
                     Some((kept, value)) if versioned && (kept >= reader.version || holds(kept, known)) => {
-                        reader.value = value;
+                        (reader.version, reader.value) = (kept.max(reader.version), value);
+                        reader.step = 7;
+                    }
+                    // What the log says of some changes is all that they make of an answer: each raises the value by one.
+                    Some((kept, value)) if protocol == Protocol::VersionFirst && reader.step == 3 && known % 2 == 0 => {
+                        let amended = (known, value + (known - kept));
+                        world.in_process[instance] = world.in_process[instance].max(Some(amended));
+                        world.shared = Some(amended);
+                        (reader.version, reader.value) = amended;
                         reader.step = 7;
                     }
                     _ => reader.step += 1,
@@ -195,7 +219,8 @@ impl World {
                 }
                 let response = Some((reader.version, reader.value));
                 world.responses[instance] = world.responses[instance].max(response);
-                reader.step = DONE;
+                // Worlds that differ in what is over are one.
+                reader = Reader { step: DONE, ..Reader::default() };
             }
             _ => return Ok(None),
         }

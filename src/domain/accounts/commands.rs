@@ -24,7 +24,7 @@ use crate::domain::accounts::store::{self, NewApiKey, NewSession, NewUser};
 use crate::domain::changes::{self, Change, Entity};
 use crate::domain::error::{Error, FieldErrorCode, FieldErrors, violated};
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
-use crate::domain::transaction::{self, Mandate, failures};
+use crate::domain::transaction::{self, Mandate, Transaction, failures};
 use crate::infra::jwks::Identity;
 use crate::infra::mail::Mail;
 use crate::infra::rate_limit::Budget;
@@ -194,11 +194,7 @@ async fn checked(
     Ok(NewUser { id: UserId::new(), email, email_key, name, role, password_hash, email_verified_at })
 }
 
-async fn insert(
-    connection: &mut AsyncPgConnection,
-    actor: Option<UserId>,
-    new: &NewUser,
-) -> Result<User, RegisterError> {
+async fn insert(connection: &mut Transaction, actor: Option<UserId>, new: &NewUser) -> Result<User, RegisterError> {
     let inserted = store::insert(connection, new).await;
     let user = inserted.map_err(|error| match violated(&error) {
         Some("users_email_key_key") => RegisterError::EmailTaken,
@@ -242,7 +238,7 @@ pub async fn adopt(core: &Core, identity: &Identity) -> Result<Option<Standing>,
 }
 
 async fn adopt_as(
-    connection: &mut AsyncPgConnection,
+    connection: &mut Transaction,
     identity: &Identity,
     new: &NewUser,
 ) -> Result<Option<Standing>, AdoptError> {
@@ -407,11 +403,7 @@ pub async fn refresh(
 }
 
 /// Ends a session of a user whose row is locked. Returns whether it went on until then.
-async fn end_session(
-    connection: &mut AsyncPgConnection,
-    actor: Option<UserId>,
-    session: &Session,
-) -> Result<bool, Error> {
+async fn end_session(connection: &mut Transaction, actor: Option<UserId>, session: &Session) -> Result<bool, Error> {
     let goes_on = store::revoke_session(connection, session.id).await? == 1;
     if goes_on {
         let change = Change::deleted(Entity::Session, session.id.0, &serde_json::json!({ "user": session.user_id }));
@@ -506,7 +498,7 @@ fn check_password(argument: &str, password: &SecretString, user: &User) -> Resul
 }
 
 async fn set_password(
-    connection: &mut AsyncPgConnection,
+    connection: &mut Transaction,
     actor: Option<UserId>,
     before: &User,
     hash: &str,

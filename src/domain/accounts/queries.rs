@@ -11,7 +11,7 @@ use crate::domain::Core;
 use crate::domain::accounts::commands::{adopt, hashed};
 use crate::domain::accounts::model::{ApiKey, Credential, Grant, Session, SignedIn, Standing, User};
 use crate::domain::accounts::store::{self, Audited};
-use crate::domain::answers::{Reach, Region};
+use crate::domain::answers::{Answer, Reach, Region};
 use crate::domain::changes::{Dependencies, Entity, Place};
 use crate::domain::error::Error;
 use crate::domain::ids::{ApiKeyId, SessionId, UserId};
@@ -70,6 +70,9 @@ pub async fn api_keys(core: &Core, user: UserId) -> Result<Vec<ApiKey>, Error> {
 pub async fn api_key(core: &Core, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
     core.read(async |connection| store::api_key_by_id(connection, id).await).await
 }
+
+impl Answer for Standing {}
+impl Answer for (Grant, Standing) {}
 
 /// Whom an API key speaks for; nobody, if there is no such key or it has ended.
 pub async fn by_api_key(core: &Arc<Core>, secret: &str) -> Result<Option<SignedIn>, Error> {

@@ -33,19 +33,7 @@ pub enum SortValue {
 impl Cursor {
     /// The cursor of this product in this list.
     pub fn of(list: &List, found: &Found) -> Self {
-        let product = &found.product;
-        let value = |column: &SortColumn| match column {
-            SortColumn::Distance => SortValue::Real(found.distance),
-            SortColumn::NameKey => SortValue::Text(product.name_key.clone()),
-            SortColumn::Currency => SortValue::Text(product.price_currency.clone()),
-            SortColumn::Amount => SortValue::Whole(product.price_amount),
-            SortColumn::Stock => SortValue::Whole(product.stock.into()),
-            SortColumn::Rating => product.rating.map_or(SortValue::Nothing, SortValue::Real),
-            SortColumn::CreatedAt => SortValue::Time(product.created_at),
-            SortColumn::UpdatedAt => SortValue::Time(product.updated_at),
-            SortColumn::Id => SortValue::Id(product.id),
-        };
-        Self(list.sort.iter().map(|(column, _)| value(column)).collect())
+        Self(list.sort.iter().map(|(column, _)| SortValue::of(found, *column)).collect())
     }
 
     /// As clients carry it.
@@ -76,6 +64,21 @@ impl Cursor {
 }
 
 impl SortValue {
+    /// What a product has in a column.
+    pub fn of(Found { product, distance }: &Found, column: SortColumn) -> Self {
+        match column {
+            SortColumn::Distance => Self::Real(*distance),
+            SortColumn::NameKey => Self::Text(product.name_key.clone()),
+            SortColumn::Currency => Self::Text(product.price_currency.clone()),
+            SortColumn::Amount => Self::Whole(product.price_amount),
+            SortColumn::Stock => Self::Whole(product.stock.into()),
+            SortColumn::Rating => product.rating.map_or(Self::Nothing, Self::Real),
+            SortColumn::CreatedAt => Self::Time(product.created_at),
+            SortColumn::UpdatedAt => Self::Time(product.updated_at),
+            SortColumn::Id => Self::Id(product.id),
+        }
+    }
+
     fn fits(&self, column: SortColumn) -> bool {
         match self {
             Self::Text(text) => matches!(column, SortColumn::NameKey | SortColumn::Currency) && !text.contains('\0'),

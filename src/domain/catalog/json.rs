@@ -26,6 +26,11 @@ impl Json {
         self.read().unwrap_or(&NULL)
     }
 
+    /// Of its text.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// The same.
     ///
     /// # Errors

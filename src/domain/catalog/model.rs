@@ -117,6 +117,31 @@ impl Product {
         Media::deserialize_list(self.media.value())
     }
 
+    /// What lists neither find nor sort by, and what is long.
+    pub fn texts(&self) -> (&Option<String>, &Json) {
+        (&self.description, &self.media)
+    }
+
+    /// All but that.
+    #[must_use]
+    pub fn without_texts(&self) -> Self {
+        self.with_texts(None, Json::default())
+    }
+
+    /// The same with others.
+    #[must_use]
+    pub fn with_texts(&self, description: Option<String>, media: Json) -> Self {
+        Self { description, media, ..self.clone() }
+    }
+
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.sku, &self.slug, &self.name, &self.name_key].into_iter().chain(&self.tags);
+        let texts = texts.chain(&self.description).chain(&self.external_reference);
+        let json = self.attributes.bytes() + self.media.bytes();
+        size_of::<Self>() + json + texts.map(|text| size_of::<String>() + text.len()).sum::<usize>()
+    }
+
     /// As somebody would type it to get the same again.
     fn draft(&self) -> ProductDraft {
         let digits = money::fraction_digits(&self.price_currency) as usize;

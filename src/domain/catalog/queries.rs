@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::domain::Core;
-use crate::domain::answers::{Reach, Region};
+use crate::domain::answers::{Answer, Reach, Region};
 use crate::domain::catalog::category::Tree;
 use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::list::{Found, List};
@@ -43,6 +43,9 @@ pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>
     })
     .await
 }
+
+impl Answer for Option<Product> {}
+impl Answer for Tree {}
 
 #[derive(Serialize)]
 struct PageQuestion<'a> {

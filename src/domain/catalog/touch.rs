@@ -4,26 +4,30 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::answers::Answer;
 use crate::domain::catalog::category::{Category, Tree};
 use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::filter::Filter;
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
 use crate::domain::catalog::model::{Product, ProductKey};
-use crate::domain::changes::Entity;
+use crate::domain::changes::{Dependencies, Entity, Noted, Subject};
 use crate::domain::ids::{CategoryId, ProductId};
-use crate::domain::page::Window;
+use crate::domain::page::{Page, Window};
 
 /// A change, as far as a list can see it.
 #[derive(Debug)]
 pub enum Sight {
-    /// Without its texts and pictures.
+    /// Without its description and pictures.
     Product {
         before: Option<Box<Product>>,
         after: Option<Box<Product>>,
+        /// Whether those are others now.
+        is_retold: bool,
     },
     Category {
         before: Option<Box<Category>>,
@@ -33,16 +37,41 @@ pub enum Sight {
 
 impl Sight {
     /// What the log says of a change; `None` where it does not say enough.
-    pub fn read(entity: Entity, before: Option<&str>, after: Option<&str>) -> Option<Self> {
+    pub fn read(entity: Entity, before: Option<&str>, after: Option<&str>, is_retold: bool) -> Option<Self> {
         fn each<T: for<'a> Deserialize<'a>>(side: Option<&str>) -> serde_json::Result<Option<T>> {
             side.map(serde_json::from_str).transpose()
         }
         match entity {
             _ if before.is_none() && after.is_none() => None,
-            Entity::Product => Some(Self::Product { before: each(before).ok()?, after: each(after).ok()? }),
+            Entity::Product => Some(Self::Product { before: each(before).ok()?, after: each(after).ok()?, is_retold }),
             Entity::Category => Some(Self::Category { before: each(before).ok()?, after: each(after).ok()? }),
             _ => None,
         }
+    }
+
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Product { before, after, .. } => {
+                [before, after].into_iter().flatten().map(|product| product.bytes()).sum()
+            }
+            Self::Category { before, after } => [before, after].into_iter().flatten().count() * size_of::<Category>(),
+        }
+    }
+}
+
+impl Subject for Product {
+    fn sight(before: Option<&Self>, after: Option<&Self>) -> Option<Sight> {
+        let is_retold = before.map(Product::texts) != after.map(Product::texts);
+        let [before, after] = [before, after].map(|side| side.map(|product| Box::new(product.without_texts())));
+        Some(Sight::Product { before, after, is_retold })
+    }
+}
+
+impl Subject for Category {
+    fn sight(before: Option<&Self>, after: Option<&Self>) -> Option<Sight> {
+        let [before, after] = [before, after].map(|side| side.cloned().map(Box::new));
+        Some(Sight::Category { before, after })
     }
 }
 
@@ -133,7 +162,7 @@ impl Interest {
             Self::Key(_) => None,
         };
         match (entity, id.zip(sight)) {
-            (Entity::Product, Some((id, Sight::Product { before, after }))) => {
+            (Entity::Product, Some((id, Sight::Product { before, after, .. }))) => {
                 let (id, before, after) = (ProductId(id), before.as_deref(), after.as_deref());
                 match self {
                     Self::Page(page) => page.is_touched_by(id, before, after),
@@ -191,7 +220,30 @@ impl Passing {
     }
 }
 
+impl Answer for Page<Found> {
+    fn after(&self, dependencies: &Dependencies, changes: &[Arc<Noted>]) -> Option<Self> {
+        let [interest @ Interest::Page(page)] = dependencies.interests.as_slice() else { return None };
+        let mut shown = self.clone();
+        for change in changes.iter().filter(|change| change.touches(interest)) {
+            let (id, Sight::Product { after: Some(after), is_retold: false, .. }) = change.seen()? else { return None };
+            let found = shown.items.iter_mut().find(|found| found.product.id.0 == id)?;
+            page.replace(found, after)?;
+        }
+        Some(shown)
+    }
+}
+
 impl PageInterest {
+    /// Shows a product as it is after a change, in its place; `None` if that is another now.
+    fn replace(&self, shown: &mut Found, after: &Product) -> Option<()> {
+        let (description, media) = (shown.product.description.take(), std::mem::take(&mut shown.product.media));
+        let found = Found { product: after.with_texts(description, media), distance: shown.distance };
+        let stays = !self.passing.is_searched
+            && self.passing.passes(Some(after)) == Some(true)
+            && self.sort.iter().all(|(column, _)| SortValue::of(shown, *column) == SortValue::of(&found, *column));
+        stays.then(|| *shown = found)
+    }
+
     fn is_touched_by(&self, id: ProductId, before: Option<&Product>, after: Option<&Product>) -> bool {
         if self.shown.binary_search(&id).is_ok() {
             return true;
