@@ -127,7 +127,10 @@ async fn a_page_on_which_all_stay_in_their_places_is_amended_by_every_instance_w
         let done = staff.data(update, json!({ "id": oak["id"], "patch": patch })).await;
         assert_eq!(done["updateProduct"]["errors"], json!([]));
     };
-    let shown = |name: &str, description: Option<&str>, stock: i32, tags: &[&str]| json!({ "name": name, "description": description, "stock": { "available": stock }, "tags": tags });
+    let shown = |name: &str, description: Option<&str>, stock: i32, tags: &[&str]| {
+        let stock = json!({ "available": stock });
+        json!({ "name": name, "description": description, "stock": stock, "tags": tags })
+    };
     let pine = shown("Pine", None, 7, &[]);
     for server in [&one, &two] {
         assert_eq!(page(server).await, (json!([shown("Oak", Some("Heavy"), 1, &[]), pine]), 1));
