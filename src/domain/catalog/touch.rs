@@ -225,9 +225,12 @@ impl Answer for Page<Found> {
         let [interest @ Interest::Page(page)] = dependencies.interests.as_slice() else { return None };
         let mut shown = self.clone();
         for change in changes.iter().filter(|change| change.touches(interest)) {
-            let (id, Sight::Product { after: Some(after), is_retold: false, .. }) = change.seen()? else { return None };
+            let (id, Sight::Product { after: Some(after), is_retold, .. }) = change.seen()? else { return None };
             let found = shown.items.iter_mut().find(|found| found.product.id.0 == id)?;
-            page.replace(found, after)?;
+            // The page may have been read after changes that its version does not have yet.
+            if found.product.version < after.version {
+                (!is_retold).then(|| page.replace(found, after))??;
+            }
         }
         Some(shown)
     }
@@ -311,5 +314,49 @@ fn compare(product: &Product, column: SortColumn, value: &SortValue) -> Ordering
         },
         // A checked cursor has no other values, and distances are not known here.
         _ => Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::catalog::list::{ListDraft, SortField};
+
+    fn product(version: i32, stock: i32, description: &str) -> Product {
+        let product = json!({
+            "id": ProductId(Uuid::nil()), "sku": "A", "slug": "a", "name": "A", "name_key": "a", "description": description,
+            "status": "ACTIVE", "price_amount": 1, "price_currency": "EUR", "compare_at_amount": null, "stock": stock,
+            "category_id": null, "tags": [], "attributes": {}, "media": [], "rating": null, "external_reference": null,
+            "created_by": null, "version": version, "created_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:00Z",
+        });
+        serde_json::from_value(product).unwrap()
+    }
+
+    #[test]
+    fn a_page_that_was_read_after_a_change_stays_as_it_was_read() {
+        let sort = vec![(SortField::CreatedAt, Direction::Descending)];
+        let list = ListDraft { search: None, filter: Filter::EVERYTHING, sort, all_states: false }.check().unwrap();
+        let window = Window { size: 1, backward: false, after: None, before: None, offset: 0 };
+        let change = |version: i32, before: &Product, after: &Product| {
+            let noted = Noted::new(version.into(), Entity::Product, Some(Uuid::nil()));
+            Arc::new(noted.with_sight(Product::sight(Some(before), Some(after))))
+        };
+        let states = [product(1, 1, "old"), product(2, 2, "old"), product(3, 3, "new"), product(4, 4, "new")];
+        let changes: Vec<_> =
+            (2..).zip(states.windows(2)).map(|(version, pair)| change(version, &pair[0], &pair[1])).collect();
+        let shown = |state: &Product, changes: &[Arc<Noted>]| {
+            let rows = vec![Found { product: state.clone(), distance: 0.0 }];
+            let dependencies = Dependencies::on(Interest::page(&list, &window, &rows, &Tree::default()));
+            let page = window.page(rows).after(&dependencies, changes)?;
+            page.items.first().map(|found| found.product.clone())
+        };
+        let [one, two, three, four] = &states;
+        assert_eq!(shown(one, &changes[..1]).as_ref(), Some(two), "what it has not is amended");
+        assert_eq!(shown(two, &changes[..2]), None, "the log does not tell texts");
+        assert_eq!(shown(three, &changes[..1]).as_ref(), Some(three), "what it has is not taken back");
+        assert_eq!(shown(three, &changes).as_ref(), Some(four), "what it has is passed over");
     }
 }
