@@ -78,7 +78,7 @@ pub(super) struct Key {
 
 pub(super) struct Entry {
     /// It holds at this version; it moves up as changes turn out not to touch it.
-    pub(super) version: AtomicI64,
+    version: AtomicI64,
     dependencies: Dependencies,
     pub(super) value: Arc<dyn Any + Send + Sync>,
     bytes: u64,
@@ -100,6 +100,11 @@ impl Entry {
     pub(super) fn new<T: Send + Sync + 'static>(version: Version, dependencies: Dependencies, value: Arc<T>) -> Self {
         let (version, born, is_renewed) = (AtomicI64::new(version), Instant::now(), AtomicBool::new(false));
         Self { version, dependencies, value, bytes: 0, born, is_renewed }
+    }
+
+    /// The version up to which it is known to hold.
+    pub(super) fn version(&self) -> Version {
+        self.version.load(Ordering::Acquire)
     }
 
     /// As old as another one, which it replaces.
@@ -181,14 +186,14 @@ impl Core {
             }
             None => self.board(region, key, version, Source::Nearest, load).await?,
         };
-        self.note(&entry.dependencies, entry.version.load(Ordering::Acquire));
+        self.note(&entry.dependencies, entry.version());
         Arc::clone(&entry.value).downcast().map_err(|_| Error::internal(anyhow::anyhow!("two types in one region")))
     }
 
     /// The entry in process, if it holds at `version`.
     pub(super) fn remembered(&self, key: Key, version: Version) -> Option<Arc<Entry>> {
         let entry = self.alive(key)?;
-        let held = self.gate.holds(&entry.dependencies, entry.version.load(Ordering::Acquire), version)?;
+        let held = self.gate.holds(&entry.dependencies, entry.version(), version)?;
         entry.version.fetch_max(held, Ordering::AcqRel);
         Some(entry)
     }
@@ -200,7 +205,7 @@ impl Core {
 
     /// What became of an answer by the changes since it was read, and up to which version, if the log alone can tell.
     fn after<T: Answer>(&self, entry: &Entry) -> Option<(T, Version)> {
-        let (version, changes) = self.gate.since(&entry.dependencies, entry.version.load(Ordering::Acquire))?;
+        let (version, changes) = self.gate.since(&entry.dependencies, entry.version())?;
         let value = entry.value.downcast_ref::<T>()?.after(&entry.dependencies, &changes)?;
         Some((value, version))
     }
@@ -294,7 +299,7 @@ impl Core {
         };
         let size = match redis {
             Some(_) => {
-                let version = entry.version.load(Ordering::Acquire);
+                let version = entry.version();
                 let bytes = entry::encode(key.region, key.digest, version, &entry.dependencies, &*value);
                 let bytes = bytes.map_err(Error::internal)?;
                 let (core, size) = (Arc::clone(self), bytes.len());
@@ -344,8 +349,8 @@ impl Core {
         let bytes = u64::try_from(encoded.saturating_mul(5).saturating_add(256)).unwrap_or(u64::MAX);
         let entry = Arc::new(Entry { bytes, ..entry });
         // A flight that took off earlier may land later: what is newer stays.
-        let version = entry.version.load(Ordering::Acquire);
-        let newer = self.answers.entries.get(&key).filter(|kept| kept.version.load(Ordering::Acquire) > version);
+        let version = entry.version();
+        let newer = self.answers.entries.get(&key).filter(|kept| kept.version() > version);
         if newer.is_none() {
             self.answers.entries.insert(key, Arc::clone(&entry));
         }

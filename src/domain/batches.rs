@@ -8,7 +8,6 @@ use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -89,7 +88,7 @@ impl Core {
         for &id in ids {
             let key = Key { region: region.name, digest: id.into().as_u128(), life: moment.life };
             let entry = self.remembered(key, moment.version);
-            let held = entry.as_ref().map_or(moment.version, |entry| entry.version.load(Ordering::Acquire));
+            let held = entry.as_ref().map_or(moment.version, |entry| entry.version());
             self.note(&Dependencies::on_one(entity, id.into()), held);
             match entry.and_then(|entry| Arc::clone(&entry.value).downcast().ok()) {
                 Some(value) => {

@@ -135,35 +135,29 @@ impl Kept {
                     return Ok(found);
                 }
             }
-            if let Some(seeking) = self.seek(question) {
-                return Err(Some(seeking));
-            }
-            if let Some((until, found)) = self.sought(question) {
-                let _ = tokio::time::timeout_at(until.into(), found).await;
+            match self.seek(question) {
+                Ok(seeking) => return Err(Some(seeking)),
+                Err((until, found)) => drop(tokio::time::timeout_at(until.into(), found).await),
             }
         }
         Err(None)
     }
 
-    /// Takes it on to find the response to a question for all who ask meanwhile; `None` if somebody else does who is not
-    /// held up.
-    pub fn seek(&self, question: &Bytes) -> Option<Seeking> {
+    /// Takes it on to find the response to a question for all who ask meanwhile.
+    ///
+    /// # Errors
+    /// When somebody else does who is not held up: until when to wait for them, and for what.
+    fn seek(&self, question: &Bytes) -> Result<Seeking, (Instant, OwnedNotified)> {
         let mut all = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let sought = all.entry(question.clone()).or_insert_with(|| Sought { until: now, found: Arc::default() });
+        let found = Arc::clone(&sought.found);
         if sought.until > now {
-            return None;
+            // Enlisted under the lock: the end cannot be missed.
+            return Err((sought.until, found.notified_owned()));
         }
         sought.until = now + PATIENCE;
-        let (all, found) = (Arc::clone(&self.sought), Arc::clone(&sought.found));
-        Some(Seeking { question: question.clone(), found, all })
-    }
-
-    /// Until when to wait for somebody who finds the response to a question, and for what; `None` if nobody does.
-    fn sought(&self, question: &Bytes) -> Option<(Instant, OwnedNotified)> {
-        // Enlisted under the lock: the end cannot be missed.
-        let all = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(question).map(|sought| (sought.until, Arc::clone(&sought.found).notified_owned()))
+        Ok(Seeking { question: question.clone(), found, all: Arc::clone(&self.sought) })
     }
 
     /// Keeps a response that was made of these reads.
