@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stockroom::domain::accounts::Role;
 use uuid::Uuid;
 
-use crate::support::{Client, TestServer};
+use crate::support::{Account, Client, PASSWORD, TestServer, eventually};
 
 const REGISTER: &str = "mutation($input: RegisterInput!) { register(input: $input) {
     user { id email name role } tokens { accessToken accessTokenExpiresAt }
@@ -205,7 +205,7 @@ async fn administrators_see_all_users_page_by_page_and_nobody_else_does() {
 async fn administrators_give_roles_and_the_last_one_stays() {
     let server = TestServer::start_with(&[]).await;
     let admin = server.signed_in(Role::Admin).await;
-    let customer = server.signed_in(Role::Customer).await;
+    let Account { email, client: customer, .. } = server.registers().await;
     let me = "{ me { id role } }";
     let set = "mutation($id: ID!, $role: Role!) { setUserRole(id: $id, role: $role) {
         user { role } errors { __typename ... on UserError { code path } } } }";
@@ -215,7 +215,9 @@ async fn administrators_give_roles_and_the_last_one_stays() {
     assert_eq!(customer.data(me, json!({})).await["me"]["role"], "CUSTOMER");
     let set_to_staff = admin.data(set, json!({ "id": customer_id, "role": "STAFF" })).await;
     assert_eq!(set_to_staff["setUserRole"], json!({ "user": { "role": "STAFF" }, "errors": [] }));
-    assert_eq!(customer.data(me, json!({})).await["me"]["role"], "STAFF");
+    let tokens = server.anonymous().logs_in(&email, PASSWORD).await.unwrap();
+    assert_eq!(server.anonymous().with_token(&tokens.access).data(me, json!({})).await["me"]["role"], "STAFF");
+    eventually("a token from before is refused", async || customer.post(me, &json!({})).await.status() == 401).await;
     let admin_id = admin.data(me, json!({})).await["me"]["id"].take();
     let last = admin.data(set, json!({ "id": admin_id, "role": "CUSTOMER" })).await;
     assert_eq!(

@@ -311,9 +311,14 @@ async fn outside_users_have_one_account_each_with_the_address_that_is_theirs_and
     assert_eq!(me(&server, outside_kim).await["id"], kim);
 
     // Roles are ours to give, and count at once, for the same token.
-    let set_role =
-        "mutation($id: ID!) { setUserRole(input: { id: $id, role: STAFF }) { user { role } errors { __typename } } }";
-    let _ = (set_role, Role::Staff);
+    let create = json!({ "query": "mutation { createCategory(input: { name: \"Lamps\" }) { category { name } } }" });
+    assert_eq!(with(ada.clone(), &server).refusal(&create).await, (200, "FORBIDDEN".to_owned()));
+    let set_role = "mutation($id: ID!) { setUserRole(id: $id, role: STAFF) { user { role } } }";
+    let set = admin.data(set_role, json!({ "id": ada_is["id"] })).await;
+    assert_eq!(set["setUserRole"]["user"]["role"], "STAFF");
+    assert_eq!(me(&server, ada.clone()).await["role"], "STAFF");
+    let created = with(ada.clone(), &server).data(create["query"].as_str().unwrap(), json!({})).await;
+    assert_eq!(created["createCategory"]["category"]["name"], "Lamps");
 
     // Nobody signs in with a password to an account that has none, and it takes as long.
     let hashes = || server.core.infra.metrics.password_hashes.get();
