@@ -20,11 +20,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -85,7 +86,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(connections as usize));
     let lobby = Arc::new(Lobby::counting(app.as_deref()));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(MAX_HEAD);
+    http.max_buf_size(MAX_HEAD);
     let welcome = |stream: TcpStream, peer, permit| {
         let place = Place { guest: Arc::new(lobby.enter(peer)), _permit: Arc::new(permit) };
         let _ = stream.set_nodelay(true);
@@ -159,15 +160,17 @@ async fn converse(
     place: Place,
     stage: watch::Receiver<Stage>,
 ) {
-    let (service, held, stage_now) = (TowerToHyperService::new(router), place.clone(), stage.clone());
+    // One count for all of it, and that of this connection: what all connections count, cores take from each other.
+    let own = Arc::new((app, TowerToHyperService::new(router), place.clone(), stage.clone()));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (app, service, held) = (app.clone(), service.clone(), held.clone());
-        // A look that locks nothing: there is no way back to the first stage.
-        let is_leaving = stage_now.has_changed().unwrap_or(true);
+        let own = Arc::clone(&own);
         async move {
+            let (app, service, held, stage) = &*own;
             let progress = &held.guest.progress;
             progress.is_at(Phase::Answering);
-            let answered = match &app {
+            // A look that locks nothing: there is no way back to the first stage.
+            let is_leaving = stage.has_changed().unwrap_or(true);
+            let answered = match app {
                 Some(app) => quick::answer(app, progress.peer, request).await,
                 None => Err(request.map(Body::new)),
             };
@@ -186,9 +189,18 @@ async fn converse(
             let mut response = service.call(request).await?;
             let streams =
                 response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-"));
-            let goes_on = streams || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            progress.is_now_at(if goes_on { Phase::Streaming } else { Phase::Resting });
-            if is_leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            progress.is_now_at(if streams || is_upgraded { Phase::Streaming } else { Phase::Resting });
+            if streams {
+                let streaming = Streaming(Arc::clone(progress));
+                response = response.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _ = &streaming;
+                        frame
+                    }))
+                });
+            }
+            if is_leaving && !is_upgraded {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -277,13 +289,11 @@ impl Progress {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// For phases that may not last for as long as they like. Gives the time, which is not had for nothing.
-    fn is_now_at(&self, phase: Phase) -> Instant {
-        let now = Instant::now();
-        let since = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
+    /// For phases that may not last for as long as they like.
+    fn is_now_at(&self, phase: Phase) {
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
         self.is_at(phase);
-        now
     }
 
     fn was(&self, phase: Phase) -> bool {
@@ -294,6 +304,17 @@ impl Progress {
         self.started + Duration::from_millis(self.since.load(Ordering::Relaxed))
     }
 
+    /// Until when the client is to send something; `None` while it is not its turn.
+    fn due(&self) -> Option<Instant> {
+        let phase = self.phase.load(Ordering::Acquire);
+        let patience = match phase {
+            _ if phase == Phase::Silent as u8 || phase == Phase::Head as u8 => HEAD_TIMEOUT,
+            _ if phase == Phase::Resting as u8 => IDLE_TIMEOUT,
+            _ => return None,
+        };
+        Some(self.since() + patience)
+    }
+
     /// What dawdles can go: the sooner, the less it has done so far and the longer it waits.
     fn patience(&self) -> Option<(u8, Instant)> {
         let rank = match self.phase.load(Ordering::Acquire) {
@@ -302,6 +323,15 @@ impl Progress {
             _ => return None,
         };
         Some((rank, self.since()))
+    }
+}
+
+/// A stream of events under way; the connection rests when it ends.
+struct Streaming(Arc<Progress>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.is_now_at(Phase::Resting);
     }
 }
 
@@ -379,11 +409,12 @@ impl Drop for Guest {
     }
 }
 
-/// A stream that fails when a request's head does not come, or an answer is not taken, in time.
+/// A stream that fails when a request does not begin, its head does not end, or an answer is not taken in time.
 struct Timed {
     stream: TokioIo<TcpStream>,
     progress: Arc<Progress>,
-    head: Pin<Box<Sleep>>,
+    /// Fires when the client is overdue, or before: to set it anew for each request costs more than to look again.
+    patience: Pin<Box<Sleep>>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs once everything is said.
@@ -392,14 +423,32 @@ struct Timed {
 
 impl Timed {
     fn new(stream: TokioIo<TcpStream>, progress: Arc<Progress>) -> Self {
-        let head = Box::pin(tokio::time::sleep(HEAD_TIMEOUT));
-        Self { stream, progress, head, stalled: None, lingers: None }
+        let patience = Box::pin(tokio::time::sleep(HEAD_TIMEOUT));
+        Self { stream, progress, patience, stalled: None, lingers: None }
+    }
+
+    /// An error once the client should have sent something.
+    fn overdue(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(due) = self.progress.due() else { return Poll::Pending };
+        if self.patience.deadline() > due {
+            self.patience.as_mut().reset(due);
+        }
+        loop {
+            ready!(self.patience.as_mut().poll(context));
+            if self.patience.deadline() == due {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.patience.as_mut().reset(due);
+        }
     }
 
     /// The outcome of a write, or an error once the client has taken nothing for too long.
     fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() && self.progress.was(Phase::Resting) {
+                // It had enough to do.
+                self.progress.is_now_at(Phase::Resting);
+            }
             return written;
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
@@ -418,16 +467,11 @@ impl Read for Timed {
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
                 if this.progress.was(Phase::Silent) || this.progress.was(Phase::Resting) {
-                    let now = this.progress.is_now_at(Phase::Head);
-                    this.head.as_mut().reset(now + HEAD_TIMEOUT);
+                    this.progress.is_now_at(Phase::Head);
                 }
                 Poll::Ready(read)
             }
-            Poll::Pending if this.progress.was(Phase::Silent) || this.progress.was(Phase::Head) => {
-                ready!(this.head.as_mut().poll(context));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => this.overdue(context),
         }
     }
 }

@@ -12,6 +12,9 @@ pub struct Peer(pub IpAddr);
 /// The address that a request comes from: the last one in `X-Forwarded-For` that no trusted proxy has, if the peer is such
 /// a proxy. What comes before it anybody may have written.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    if trusted.is_empty() {
+        return peer.to_canonical();
+    }
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let forwarded = headers.get_all("x-forwarded-for").iter().rev();
     let forwarded = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tracing::field::{Empty, debug};
 use tracing::{Instrument, Span, debug_span};
 
+use crate::config::RateLimit;
 use crate::domain::accounts::{Right, Viewer};
 use crate::domain::reads::{Reads, Token};
 use crate::graphql::catalog::written::Written;
@@ -236,10 +237,8 @@ pub struct Found {
 pub async fn recall(app: &App, body: &Bytes, asker: &Asker) -> Recalled {
     let is_nobody = asker.viewer().id().is_none();
     let Some(known) = app.kept.known(body).filter(|_| is_nobody) else { return Recalled::Missing(None) };
-    if app.kept.find(&app.core, &known.question).is_none() {
-        return Recalled::Missing(None);
-    }
-    match app.kept.response(&app.core, &known.question, &Reads::after(asker.seen)).await {
+    let Some(found) = app.kept.find(&app.core, &known.question) else { return Recalled::Missing(None) };
+    match app.kept.response(&app.core, &known.question, Some(found), &Reads::after(asker.seen)).await {
         Ok(response) => Recalled::Found(Found { response, known }),
         Err(seeking) => Recalled::Missing(seeking),
     }
@@ -252,13 +251,19 @@ impl Found {
     /// When the budget is spent.
     pub async fn answer(self, app: &Arc<App>, asker: &Asker, started: Instant) -> Result<Answer, Refusal> {
         let Self { response, known } = self;
-        let (infra, subject) = (&app.core.infra, asker.subject());
-        if let Some(spent) = infra.limiter.exhausted(infra.budgets.requests, &subject) {
-            return Err(over_budget(spent));
-        }
         let (requested, cost) = (known.cost, response.cost);
-        let spent = pay(app, &subject, requested).await?;
-        settle(app, &subject, spent, requested.saturating_sub(cost));
+        let (limiter, budget) = (&app.core.infra.limiter, app.core.infra.budgets.requests);
+        let spent = if budget.limit == RateLimit::Off {
+            None
+        } else {
+            let subject = asker.subject();
+            if let Some(spent) = limiter.exhausted(budget, &subject) {
+                return Err(over_budget(spent));
+            }
+            let spent = pay(app, &subject, requested).await?;
+            settle(app, &subject, spent, requested.saturating_sub(cost));
+            spent
+        };
         known.tally.count(started.elapsed());
         let (given, name) = (Given::Kept(response), known.name);
         Ok(Answer { given, requested, cost, spent, cache: Decision::Hit, token: None, name })
@@ -362,8 +367,9 @@ impl Entered {
             // It was public a moment ago and most likely is again, as what strangers ask is: one finds it for all who ask
             // meanwhile.
             let is_public = self.viewer.id().is_none() && !self.document.is_personal.load(Ordering::Relaxed);
-            if is_public || app.kept.find(&app.core, question).is_some() {
-                match app.kept.response(&app.core, question, reads).await {
+            let found = app.kept.find(&app.core, question);
+            if is_public || found.is_some() {
+                match app.kept.response(&app.core, question, found, reads).await {
                     Ok(response) => return Ok(self.recalled(app, response)),
                     Err(own) => seeking = own,
                 }

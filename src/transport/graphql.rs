@@ -91,9 +91,7 @@ pub struct Told {
 pub fn count(app: &App, told: Told, response: &Response, started: Instant) {
     let Told { operation, name, outcome } = told;
     let elapsed = started.elapsed();
-    let metrics = &app.core.infra.metrics;
-    metrics.requests.get_or_create(&[("operation", operation), ("outcome", outcome)]).inc();
-    metrics.request_seconds.observe(elapsed.as_secs_f64());
+    app.core.infra.metrics.count_request(operation, outcome, elapsed);
     let (status, micros) = (response.status().as_u16(), micros(elapsed));
     tracing::info!(operation, name, outcome, status, micros, "graphql");
 }

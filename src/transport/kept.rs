@@ -116,8 +116,8 @@ impl Kept {
         (found.born.elapsed() < self.ttl).then_some(found)
     }
 
-    /// The response to a question that holds at the moment of these reads, be it that of somebody who finds it just now;
-    /// else whoever asks is to find it, for all who ask meanwhile.
+    /// The response to a question that holds at the moment of these reads, be it the one that was just found, or that of
+    /// somebody who finds it meanwhile; else whoever asks is to find it, for all who ask meanwhile.
     ///
     /// # Errors
     /// When there is none; nobody else waits where too many were waited for in vain.
@@ -125,11 +125,12 @@ impl Kept {
         &self,
         core: &Core,
         question: &Bytes,
+        mut found: Option<Arc<Response>>,
         reads: &Reads,
     ) -> Result<Arc<Response>, Option<Seeking>> {
         for _ in 0..ROUNDS {
             // The gate is asked only where there is something: some questions read nothing.
-            if let Some(found) = self.find(core, question) {
+            if let Some(found) = found {
                 let moment = reads.moment(&core.gate).await.map_err(|_| None)?;
                 if found.holds(core, moment) {
                     return Ok(found);
@@ -139,6 +140,7 @@ impl Kept {
                 Ok(seeking) => return Err(Some(seeking)),
                 Err((until, found)) => drop(tokio::time::timeout_at(until.into(), found).await),
             }
+            found = self.find(core, question);
         }
         Err(None)
     }

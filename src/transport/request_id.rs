@@ -62,5 +62,7 @@ fn new() -> String {
     static PROCESS: LazyLock<u32> = LazyLock::new(|| Uuid::new_v4().as_fields().0);
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (millis, number) = (Utc::now().timestamp_millis(), NEXT.fetch_add(1, Ordering::Relaxed));
-    format!("{millis:012x}{:08x}{:012x}", *PROCESS, number & 0xffff_ffff_ffff)
+    let parts =
+        u128::from(millis.unsigned_abs()) << 80 | u128::from(*PROCESS) << 48 | u128::from(number & 0xffff_ffff_ffff);
+    Uuid::from_u128(parts).simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }

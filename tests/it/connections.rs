@@ -6,18 +6,25 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use stockroom::transport::Stage;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+/// Bytes that no buffers on the way hold.
+const LARGE: usize = 100 * 1024 * 1024;
+
 /// A server that greets, with room for some connections.
 fn greets(connections: u32) -> (SocketAddr, watch::Sender<Stage>) {
     let listener = stockroom::transport::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stopping, stop) = watch::channel(Stage::Serving);
-    let router = Router::new().route("/", get(async || "hello"));
+    let router = Router::new()
+        .route("/", get(async || "hello"))
+        .route("/events", get(async || ([(CONTENT_TYPE, "text/event-stream")], "data: hello\n\n")))
+        .route("/large", get(async || vec![0; LARGE]));
     tokio::spawn(stockroom::transport::serve(router, None, listener, connections, stop, Duration::from_secs(1)));
     (address, stopping)
 }
@@ -39,7 +46,12 @@ impl Guest {
 
     /// What a request is answered.
     async fn asks(&mut self) -> String {
-        self.0.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        self.asks_for("/").await
+    }
+
+    /// How what is at a path begins.
+    async fn asks_for(&mut self, path: &str) -> String {
+        write!(self.0, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut stream = self.0.try_clone().unwrap();
         let read = move || {
             let mut answer = [0; 512];
@@ -47,6 +59,12 @@ impl Guest {
             String::from_utf8_lossy(&answer[..length]).into_owned()
         };
         spawn_blocking(read).await.unwrap()
+    }
+
+    /// Reads so many bytes.
+    async fn takes(&mut self, bytes: usize) {
+        let mut stream = self.0.try_clone().unwrap();
+        spawn_blocking(move || stream.read_exact(&mut vec![0; bytes]).unwrap()).await.unwrap();
     }
 
     /// Whether the server has ended it, or does so within a moment of real time.
@@ -104,6 +122,34 @@ async fn between_requests_a_connection_may_rest_for_thirty_seconds() {
         assert!(guest.is_kept().await);
     }
     assert!(guest.asks().await.starts_with("HTTP/1.1 200 OK"));
+    sleep(Duration::from_millis(30_100)).await;
+    assert!(guest.is_left().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stream_of_events_a_connection_may_rest_for_as_long() {
+    let (address, _stopping) = greets(10);
+    let mut guest = Guest::connect(address).await;
+    assert!(guest.asks_for("/events").await.contains("text/event-stream"));
+    sleep(Duration::from_millis(29_900)).await;
+    assert!(guest.is_kept().await);
+    sleep(Duration::from_millis(200)).await;
+    assert!(guest.is_left().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_a_large_answer_piece_by_piece_has_time_and_then_rests_like_others() {
+    let (address, _stopping) = greets(10);
+    let mut guest = Guest::connect(address).await;
+    let begun = guest.asks_for("/large").await;
+    let rest = LARGE - begun.split_once("\r\n\r\n").unwrap().1.len();
+    for _ in 0..5 {
+        sleep(Duration::from_secs(9)).await;
+        guest.takes(rest / 5).await;
+    }
+    guest.takes(rest % 5).await;
+    sleep(Duration::from_millis(20_900)).await;
+    assert!(guest.asks().await.ends_with("hello"));
     sleep(Duration::from_millis(30_100)).await;
     assert!(guest.is_left().await);
 }
