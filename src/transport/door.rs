@@ -238,7 +238,8 @@ pub async fn recall(app: &App, body: &Bytes, asker: &Asker) -> Recalled {
     let is_nobody = asker.viewer().id().is_none();
     let Some(known) = app.kept.known(body).filter(|_| is_nobody) else { return Recalled::Missing(None) };
     let Some(found) = app.kept.find(&app.core, &known.question) else { return Recalled::Missing(None) };
-    match app.kept.response(&app.core, &known.question, Some(found), &Reads::after(asker.seen)).await {
+    let moment = app.core.gate.moment_since(asker.seen);
+    match app.kept.response(&app.core, &known.question, Some(found), moment).await {
         Ok(response) => Recalled::Found(Found { response, known }),
         Err(seeking) => Recalled::Missing(seeking),
     }
@@ -369,7 +370,7 @@ impl Entered {
             let is_public = self.viewer.id().is_none() && !self.document.is_personal.load(Ordering::Relaxed);
             let found = app.kept.find(&app.core, question);
             if is_public || found.is_some() {
-                match app.kept.response(&app.core, question, found, reads).await {
+                match app.kept.response(&app.core, question, found, reads.moment(&app.core.gate)).await {
                     Ok(response) => return Ok(self.recalled(app, response)),
                     Err(own) => seeking = own,
                 }

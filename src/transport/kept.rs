@@ -5,6 +5,7 @@
 //! What a body asks for is kept as well, under its very bytes, so that those who send it again need not be understood again.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::domain::Core;
 use crate::domain::changes::Dependencies;
+use crate::domain::error::Error;
 use crate::domain::reads::{Moment, Reads};
 use crate::infra::metrics::Tally;
 
@@ -116,7 +118,7 @@ impl Kept {
         (found.born.elapsed() < self.ttl).then_some(found)
     }
 
-    /// The response to a question that holds at the moment of these reads, be it the one that was just found, or that of
+    /// The response to a question that holds at the moment of whoever asks, be it the one that was just found, or that of
     /// somebody who finds it meanwhile; else whoever asks is to find it, for all who ask meanwhile.
     ///
     /// # Errors
@@ -126,12 +128,16 @@ impl Kept {
         core: &Core,
         question: &Bytes,
         mut found: Option<Arc<Response>>,
-        reads: &Reads,
+        moment: impl Future<Output = Result<Moment, Error>>,
     ) -> Result<Arc<Response>, Option<Seeking>> {
+        let (mut asked, mut known) = (pin!(moment), None);
         for _ in 0..ROUNDS {
             // The gate is asked only where there is something: some questions read nothing.
             if let Some(found) = found {
-                let moment = reads.moment(&core.gate).await.map_err(|_| None)?;
+                let moment = match known {
+                    Some(moment) => moment,
+                    None => *known.insert(asked.as_mut().await.map_err(|_| None)?),
+                };
                 if found.holds(core, moment) {
                     return Ok(found);
                 }

@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use chrono::Utc;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -61,8 +61,8 @@ pub fn put(headers: &mut HeaderMap, id: &str) {
 fn new() -> String {
     static PROCESS: LazyLock<u32> = LazyLock::new(|| Uuid::new_v4().as_fields().0);
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let (millis, number) = (Utc::now().timestamp_millis(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let (time, number) = (UNIX_EPOCH.elapsed().unwrap_or_default(), NEXT.fetch_add(1, Ordering::Relaxed));
     let parts =
-        u128::from(millis.unsigned_abs()) << 80 | u128::from(*PROCESS) << 48 | u128::from(number & 0xffff_ffff_ffff);
+        time.as_millis() << 80 | u128::from(*PROCESS) << 48 | u128::from(number & 0xffff_ffff_ffff);
     Uuid::from_u128(parts).simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
