@@ -62,7 +62,6 @@ fn new() -> String {
     static PROCESS: LazyLock<u32> = LazyLock::new(|| Uuid::new_v4().as_fields().0);
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (time, number) = (UNIX_EPOCH.elapsed().unwrap_or_default(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let parts =
-        time.as_millis() << 80 | u128::from(*PROCESS) << 48 | u128::from(number & 0xffff_ffff_ffff);
+    let parts = time.as_millis() << 80 | u128::from(*PROCESS) << 48 | u128::from(number & 0xffff_ffff_ffff);
     Uuid::from_u128(parts).simple().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
