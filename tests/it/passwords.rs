@@ -312,7 +312,7 @@ async fn who_has_not_verified_an_address_may_be_kept_from_writing() {
     let id = client.data("{ me { id } }", json!({})).await["me"]["id"].take();
     let set = "mutation($id: ID!) { setUserRole(id: $id, role: STAFF) { user { role } } }";
     assert_eq!(admin.data(set, json!({ "id": id })).await["setUserRole"]["user"]["role"], "STAFF");
-    let staff = client.logs_in(&email, PASSWORD).await.unwrap();
+    let staff = server.anonymous().logs_in(&email, PASSWORD).await.unwrap();
     let staff = strict.anonymous().with_token(&staff.access);
     let create = json!({ "query": "mutation { createCategory(input: { name: \"A\" }) { category { name } } }" });
     assert_eq!(staff.refusal(&create).await, (200, "EMAIL_NOT_VERIFIED".to_owned()));
