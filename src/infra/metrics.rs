@@ -33,7 +33,7 @@ pub struct Metrics {
     registry: Registry,
     /// Requests to `/graphql` by kind of operation and outcome.
     pub requests: Family<Labels<2>, Counter>,
-    /// Those of them that most are: to look a counter up takes longer than to count.
+    /// The commonest of them, queries that succeed: to look a counter up takes longer than to count.
     queries: Counter,
     /// Seconds from a request's last byte to its answer.
     request_seconds: Histogram,

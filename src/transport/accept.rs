@@ -306,11 +306,12 @@ impl Progress {
 
     /// Until when the client is to send something; `None` while it is not its turn.
     fn due(&self) -> Option<Instant> {
-        let phase = self.phase.load(Ordering::Acquire);
-        let patience = match phase {
-            _ if phase == Phase::Silent as u8 || phase == Phase::Head as u8 => HEAD_TIMEOUT,
-            _ if phase == Phase::Resting as u8 => IDLE_TIMEOUT,
-            _ => return None,
+        let patience = if self.was(Phase::Silent) || self.was(Phase::Head) {
+            HEAD_TIMEOUT
+        } else if self.was(Phase::Resting) {
+            IDLE_TIMEOUT
+        } else {
+            return None;
         };
         Some(self.since() + patience)
     }

@@ -255,6 +255,7 @@ impl Found {
         let (requested, cost) = (known.cost, response.cost);
         let (limiter, budget) = (&app.core.infra.limiter, app.core.infra.budgets.requests);
         let spent = if budget.limit == RateLimit::Off {
+            // Nobody need be named.
             None
         } else {
             let subject = asker.subject();
