@@ -128,7 +128,6 @@ pub trait Answer: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 impl Answer for () {}
-impl Answer for i64 {}
 
 /// Where an answer is looked for that is not in process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

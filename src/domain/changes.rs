@@ -294,6 +294,11 @@ impl Noted {
         Self { sight, ..self }
     }
 
+    /// That which the change made.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// What it changed of which, as far as that is remembered.
     pub fn seen(&self) -> Option<(Uuid, &Sight)> {
         self.id.zip(self.sight.as_ref())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::changes::{Dependencies, Version};
 
 /// What it is, and the release of its layout.
-pub const MAGIC: [u8; 4] = *b"SRA3";
+pub const MAGIC: [u8; 4] = *b"SRA4";
 
 /// An answer, with the version at which it was read and what it depended on.
 #[derive(Serialize, Deserialize)]

@@ -158,6 +158,57 @@ async fn a_page_on_which_all_stay_in_their_places_is_amended_by_every_instance_w
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_carried_on_by_every_instance_without_the_database() {
+    let one = TestServer::start().await;
+    let two = one.another(&[]).await;
+    let staff = one.signed_in(Role::Staff).await;
+    let count = async |server: &TestServer| {
+        let query = "{ products(filter: { stock: { gt: 0 } }) { totalCount count(atMost: 3) { value precision } } }";
+        let cache = &server.core.infra.metrics.cache;
+        let counted = || cache.get_or_create(&[("region", "product_count"), ("decision", "database")]).get();
+        let before = counted();
+        let data = server.anonymous().data(query, json!({})).await;
+        let [total, count] = ["totalCount", "count"].map(|field| data["products"][field].clone());
+        assert_eq!(count["precision"] == "EXACT", total.as_i64() <= Some(3), "{data}");
+        (total, count["value"].clone(), counted() - before)
+    };
+    let mut made = Vec::new();
+    for sku in ["A", "B"] {
+        made.push(staff.create_product(json!({ "sku": sku, "stock": 1 })).await);
+    }
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(2), json!(2), 2));
+    }
+    // One comes, one goes, another comes by a change, one is none of it.
+    staff.create_product(json!({ "sku": "C", "stock": 1 })).await;
+    let delete = "mutation($id: ID!) { deleteProduct(by: { id: $id }) { deletedId } }";
+    staff.data(delete, json!({ "id": made[0]["id"] })).await;
+    made.push(staff.create_product(json!({ "sku": "D", "stock": 0 })).await);
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(2), json!(2), 0));
+    }
+    let update = "mutation($id: ID!) { updateProduct(by: { id: $id }, patch: { stock: 5 }) { errors { __typename } } }";
+    staff.data(update, json!({ "id": made[2]["id"] })).await;
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(3), json!(3), 0));
+    }
+    staff.create_product(json!({ "sku": "E", "stock": 1 })).await;
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(4), json!(3), 0));
+    }
+    // How many more there are than were counted is not known, but that there are.
+    made.push(staff.create_product(json!({ "sku": "F", "stock": 1 })).await);
+    staff.data(delete, json!({ "id": made[3]["id"] })).await;
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(4), json!(3), 0));
+    }
+    staff.data(delete, json!({ "id": made[1]["id"] })).await;
+    for server in [&one, &two] {
+        assert_eq!(count(server).await, (json!(3), json!(3), 1));
+    }
+}
+
 /// A figure of a server's metrics; nothing yet is 0.
 async fn metric(server: &Server, name: &str) -> u64 {
     let text = reqwest::get(format!("http://127.0.0.1:{}/metrics", server.port)).await.unwrap().text().await.unwrap();

@@ -396,6 +396,7 @@ async fn every_answer_is_the_one_of_a_server_without_memory() {
         "{asked} cases: {changed} answers changed; of the others {survived} changes dropped none, and {needless} dropped one \
          without need"
     );
-    // The share is a little over 1 %; how much varies with what Redis was told in time.
-    assert!(needless * 50 < survived, "{needless} needless drops, {survived} changes that dropped nothing");
+    // Of many about half of one in a hundred; of few more, by chance.
+    let least = if cases() < 5_000 { 50 } else { 100 };
+    assert!(needless * least < survived, "{needless} needless drops, {survived} changes that dropped nothing");
 }

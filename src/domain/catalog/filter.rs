@@ -1,6 +1,5 @@
 //! Which products: a tree of tests in canonical form, so that filters that mean the same are equal.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -148,16 +147,44 @@ impl Filter {
 
     /// Whether the product passes; what the database decides for lists.
     pub fn matches(&self, product: &Product, tree: &Tree) -> bool {
-        self.matches_unless(product, tree, &Cell::default())
+        self.decide(&|test| Some(test.passes(product, tree))) == Some(true)
     }
 
-    /// The same, unless it turns out that the database might see it otherwise.
-    pub fn matches_unless(&self, product: &Product, tree: &Tree, is_unsure: &Cell<bool>) -> bool {
+    /// The same without the tree, for a [resolved](Self::resolved) filter; `None` where the database might see it otherwise.
+    pub fn surely_matches(&self, product: &Product) -> Option<bool> {
+        self.decide(&|test| test.surely_passes(product))
+    }
+
+    /// Whether each test says the same of two states of a product, whatever that is, so that both pass or neither does.
+    pub fn sees_no_difference(&self, before: &Product, after: &Product) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.matches_unless(product, tree, is_unsure)),
-            Self::Any(parts) => parts.iter().any(|part| part.matches_unless(product, tree, is_unsure)),
-            Self::Not(inner) => !inner.matches_unless(product, tree, is_unsure),
-            Self::Is(test) => test.passes(product, tree, is_unsure),
+            Self::All(parts) | Self::Any(parts) => parts.iter().all(|part| part.sees_no_difference(before, after)),
+            Self::Not(inner) => inner.sees_no_difference(before, after),
+            Self::Is(test) => match (test.surely_passes(before), test.surely_passes(after)) {
+                (Some(passed), Some(passes_now)) => passed == passes_now,
+                _ => matches!(test, Test::Text(field, _) if field.of(before) == field.of(after)),
+            },
+        }
+    }
+
+    /// What the tests make of it together, of which some say nothing; `None` if it depends on those.
+    fn decide(&self, test: &impl Fn(&Test) -> Option<bool>) -> Option<bool> {
+        let join = |parts: &[Self], settles: bool| {
+            let mut whole = Some(!settles);
+            for part in parts {
+                match part.decide(test) {
+                    Some(said) if said == settles => return Some(settles),
+                    Some(_) => {}
+                    None => whole = None,
+                }
+            }
+            whole
+        };
+        match self {
+            Self::All(parts) => join(parts, false),
+            Self::Any(parts) => join(parts, true),
+            Self::Not(inner) => inner.decide(test).map(|said| !said),
+            Self::Is(is) => test(is),
         }
     }
 
@@ -253,25 +280,22 @@ impl Filter {
 }
 
 impl Test {
-    fn passes(&self, product: &Product, tree: &Tree, is_unsure: &Cell<bool>) -> bool {
+    /// `None`: how PostgreSQL folds the case of letters that are not ASCII depends on its locale.
+    fn surely_passes(&self, product: &Product) -> Option<bool> {
+        let is_unsure = match self {
+            Self::Text(field, TextTest::Contains(_) | TextTest::StartsWith(_)) if *field != TextField::Name => {
+                field.of(product).is_some_and(|value| !value.is_ascii())
+            }
+            _ => false,
+        };
+        (!is_unsure).then(|| self.passes(product, &Tree::default()))
+    }
+
+    fn passes(&self, product: &Product, tree: &Tree) -> bool {
         match self {
             Self::Id(ids) => ids.contains(&product.id),
             Self::Text(TextField::Name, test) => test.passes(&product.name, &product.name_key),
-            Self::Text(field, test) => {
-                let value = match field {
-                    TextField::Sku => Some(&product.sku),
-                    TextField::Slug => Some(&product.slug),
-                    TextField::Name => Some(&product.name),
-                    TextField::ExternalReference => product.external_reference.as_ref(),
-                };
-                // How PostgreSQL folds the case of other letters depends on its locale.
-                if let (Some(value), Some(part)) = (value, test.part())
-                    && !(value.is_ascii() && part.is_ascii())
-                {
-                    is_unsure.set(true);
-                }
-                value.is_some_and(|value| test.passes(value, &value.to_lowercase()))
-            }
+            Self::Text(field, test) => field.of(product).is_some_and(|value| test.passes(value, &value.to_lowercase())),
             Self::HasExternalReference => product.external_reference.is_some(),
             Self::Status(states) => states.contains(&product.status),
             Self::Currency(code) => product.price_currency == *code,
@@ -295,15 +319,18 @@ impl Test {
     }
 }
 
-impl TextTest {
-    /// What is looked for without regard to case.
-    fn part(&self) -> Option<&str> {
+impl TextField {
+    fn of(self, product: &Product) -> Option<&String> {
         match self {
-            Self::In(_) => None,
-            Self::Contains(part) | Self::StartsWith(part) => Some(part),
+            Self::Sku => Some(&product.sku),
+            Self::Slug => Some(&product.slug),
+            Self::Name => Some(&product.name),
+            Self::ExternalReference => product.external_reference.as_ref(),
         }
     }
+}
 
+impl TextTest {
     fn passes(&self, text: &str, folded: &str) -> bool {
         match self {
             Self::In(values) => values.contains(text),

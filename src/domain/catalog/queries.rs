@@ -12,7 +12,7 @@ use crate::domain::catalog::cursor::Cursor;
 use crate::domain::catalog::list::{Found, List};
 use crate::domain::catalog::model::{Product, ProductKey, Status};
 use crate::domain::catalog::store;
-use crate::domain::catalog::touch::Interest;
+use crate::domain::catalog::touch::{Count, Interest};
 use crate::domain::changes::{Dependencies, Entity};
 use crate::domain::error::Error;
 use crate::domain::ids::{CategoryId, ProductId};
@@ -64,14 +64,11 @@ pub async fn product_count(core: &Arc<Core>, list: &Arc<List>, most: Option<i64>
     let counted = Arc::clone(list);
     let count = core.answer(COUNTS, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &counted).await?;
-        let count = core.read(async |connection| match most {
-            Some(most) => store::count_up_to(connection, &counted, &tree, most).await,
-            None => store::count(connection, &counted, &tree).await,
-        });
-        let count = count.await?;
-        Ok((count, Dependencies::on(Interest::count(&counted, &tree))))
+        let (value, version) =
+            core.read(async |connection| store::count(connection, &counted, &tree, most).await).await?;
+        Ok((Count { value, most, version }, Dependencies::on(Interest::count(&counted, &tree))))
     });
-    Ok(*count.await?)
+    Ok(count.await?.value)
 }
 
 /// The tree, where the list asks for it.

@@ -25,6 +25,7 @@ use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
 use crate::domain::catalog::model::{NewProduct, Product, ProductChanges, ProductKey, Status};
 use crate::domain::catalog::search::{self, SearchPage};
+use crate::domain::changes::Version;
 use crate::domain::ids::{CategoryId, ProductId, UserId};
 use crate::domain::page::{MAX_SIZE, Window};
 use crate::infra::schema::{categories, products};
@@ -267,15 +268,17 @@ fn walk_column(column: SortColumn, direction: Direction, mut out: AstPass<'_, '_
     }
 }
 
-/// How many products the list has.
-pub async fn count(connection: &mut AsyncPgConnection, list: &List, tree: &Tree) -> QueryResult<i64> {
-    let query = products::table.filter(belongs(list, tree)).count().into_boxed();
-    Shaped { query, kept: is_kept(&shape_of_filter(list, tree)) }.get_result(connection).await
-}
-
-/// How many products the list has, counting no further than `most`.
-pub async fn count_up_to(connection: &mut AsyncPgConnection, list: &List, tree: &Tree, most: i64) -> QueryResult<i64> {
-    let rows = products::table.filter(belongs(list, tree)).select(products::id).limit(most).into_boxed();
+/// How many products the list has, counting no further than `most`, and the version of exactly those.
+pub async fn count(
+    connection: &mut AsyncPgConnection,
+    list: &List,
+    tree: &Tree,
+    most: Option<i64>,
+) -> QueryResult<(i64, Version)> {
+    let mut rows = products::table.filter(belongs(list, tree)).select(products::id).into_boxed();
+    if let Some(most) = most {
+        rows = rows.limit(most);
+    }
     Shaped { query: CountRows(rows), kept: is_kept(&shape_of_filter(list, tree)) }.get_result(connection).await
 }
 
@@ -338,17 +341,17 @@ impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Shaped<T> {
     }
 }
 
-/// `SELECT count(*)` of the rows of a query, whose LIMIT then bounds the work.
+/// How many rows a query has, whose LIMIT then bounds the work, and the version of what it saw.
 #[derive(QueryId)]
 struct CountRows<T>(T);
 
 impl<T> Query for CountRows<T> {
-    type SqlType = BigInt;
+    type SqlType = (BigInt, BigInt);
 }
 
 impl<T: QueryFragment<Pg>> QueryFragment<Pg> for CountRows<T> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT count(*) FROM (");
+        out.push_sql("SELECT count(*), (SELECT v FROM catalog_version) FROM (");
         self.0.walk_ast(out.reborrow())?;
         out.push_sql(") AS counted");
         Ok(())

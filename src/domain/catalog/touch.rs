@@ -1,7 +1,6 @@
 //! Which changes touch which reads of the catalogue: the same tests that PostgreSQL runs for a list, run over what the
 //! change log tells. A change that leaves an answer as it is does not touch it.
 
-use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::filter::Filter;
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
 use crate::domain::catalog::model::{Product, ProductKey};
-use crate::domain::changes::{Dependencies, Entity, Noted, Subject};
+use crate::domain::changes::{Dependencies, Entity, Noted, Subject, Version};
 use crate::domain::ids::{CategoryId, ProductId};
 use crate::domain::page::{Page, Window};
 
@@ -92,6 +91,15 @@ pub struct Passing {
     filter: Filter,
     /// Only those among them that a search finds, in its order; what it finds is not known here.
     is_searched: bool,
+}
+
+/// How many products passed at a version, to the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub value: i64,
+    /// Where counting stopped.
+    pub most: Option<i64>,
+    pub version: Version,
 }
 
 /// A page: where it lies in its list, in the direction in which it was read.
@@ -187,23 +195,23 @@ impl Passing {
         Self { filter: list.filter.resolved(tree), is_searched: list.search.is_some() }
     }
 
-    /// `None`: PostgreSQL may see it otherwise.
-    fn passes(&self, product: Option<&Product>) -> Option<bool> {
-        let Some(product) = product else { return Some(false) };
-        let is_unsure = Cell::new(false);
-        let passes = self.filter.matches_unless(product, &Tree::default(), &is_unsure);
-        (!is_unsure.get()).then_some(passes)
+    /// Whether a product passed before a change, and passes after it; `None` where PostgreSQL may see it otherwise. Where it
+    /// is unknown and the same, it passes: nothing is otherwise if it does not.
+    fn passes(&self, before: Option<&Product>, after: Option<&Product>) -> Option<(bool, bool)> {
+        let passes = |side: Option<&Product>| side.map_or(Some(false), |product| self.filter.surely_matches(product));
+        let is_same = || before.zip(after).is_some_and(|(before, after)| self.filter.sees_no_difference(before, after));
+        passes(before).zip(passes(after)).or_else(|| is_same().then_some((true, true)))
     }
 
     fn is_changed_by(&self, before: Option<&Product>, after: Option<&Product>) -> bool {
-        match (self.passes(before), self.passes(after)) {
-            (Some(passed), Some(passes_now)) if self.is_searched => {
+        match self.passes(before, after) {
+            Some((passed, passes_now)) if self.is_searched => {
                 // A new name brings words that others are taken for.
                 let is_renamed = after.is_some_and(|now| before.is_none_or(|then| then.name_key != now.name_key));
                 passed || passes_now || is_renamed
             }
-            (Some(passed), Some(passes_now)) => passed != passes_now,
-            _ => true,
+            Some((passed, passes_now)) => passed != passes_now,
+            None => true,
         }
     }
 
@@ -236,13 +244,35 @@ impl Answer for Page<Found> {
     }
 }
 
+impl Answer for Count {
+    fn after(&self, dependencies: &Dependencies, changes: &[Arc<Noted>]) -> Option<Self> {
+        let [interest @ Interest::Count(passing)] = dependencies.interests.as_slice() else { return None };
+        let mut count = self.clone();
+        for change in changes.iter().filter(|change| change.touches(interest)) {
+            let (_, Sight::Product { before, after, .. }) = change.seen().filter(|_| !passing.is_searched)? else {
+                return None;
+            };
+            let (passed, passes_now) = passing.passes(before.as_deref(), after.as_deref())?;
+            // It may have been counted after changes that the answer's version does not have yet.
+            if self.version < change.version() {
+                count.version = change.version();
+                count.value += i64::from(passes_now) - i64::from(passed);
+            }
+        }
+        let Some(most) = self.most else { return Some(count) };
+        // Where counting stopped there were as many at least.
+        let is_known = self.value < most || count.value >= most;
+        is_known.then(|| Self { value: count.value.min(most), ..count })
+    }
+}
+
 impl PageInterest {
     /// Shows a product as it is after a change, in its place; `None` if that is another now.
     fn replace(&self, shown: &mut Found, after: &Product) -> Option<()> {
         let (description, media) = (shown.product.description.take(), std::mem::take(&mut shown.product.media));
         let found = Found { product: after.with_texts(description, media), distance: shown.distance };
         let stays = !self.passing.is_searched
-            && self.passing.passes(Some(after)) == Some(true)
+            && self.passing.filter.surely_matches(after) == Some(true)
             && self.sort.iter().all(|(column, _)| SortValue::of(shown, *column) == SortValue::of(&found, *column));
         stays.then(|| *shown = found)
     }
@@ -254,8 +284,8 @@ impl PageInterest {
         if self.passing.is_searched {
             return self.passing.is_changed_by(before, after);
         }
-        let (Some(before), Some(after)) = (self.region(before), self.region(after)) else { return true };
-        match (before, after) {
+        let Some((passed, passes_now)) = self.passing.passes(before, after) else { return true };
+        match (self.region(before.filter(|_| passed)), self.region(after.filter(|_| passes_now))) {
             (Region::OnPage, _) | (_, Region::OnPage) => true,
             (Region::PassedOver, after) if after != Region::PassedOver => true,
             (before, Region::PassedOver) => before != Region::PassedOver,
@@ -266,20 +296,18 @@ impl PageInterest {
         }
     }
 
-    fn region(&self, product: Option<&Product>) -> Option<Region> {
-        let Some(product) = product else { return Some(Region::Outside) };
-        if !self.passing.passes(Some(product))? {
-            return Some(Region::Outside);
-        }
+    /// Of a product that passes.
+    fn region(&self, product: Option<&Product>) -> Region {
+        let Some(product) = product else { return Region::Outside };
         let place = |cursor: &Option<Cursor>| cursor.as_ref().map(|cursor| self.compare(product, cursor));
-        Some(match (place(&self.start), place(&self.end)) {
+        match (place(&self.start), place(&self.end)) {
             (Some(Ordering::Less | Ordering::Equal), _) | (_, Some(Ordering::Greater | Ordering::Equal)) => {
                 Region::Outside
             }
             _ if self.is_offset && place(&self.first).is_none_or(Ordering::is_lt) => Region::PassedOver,
             _ if self.is_full && place(&self.last).is_some_and(Ordering::is_gt) => Region::Beyond,
             _ => Region::OnPage,
-        })
+        }
     }
 
     /// Whether the product comes before or after a place, in the direction of the page.
@@ -358,5 +386,22 @@ mod tests {
         assert_eq!(shown(two, &changes[..2]), None, "the log does not tell texts");
         assert_eq!(shown(three, &changes[..1]).as_ref(), Some(three), "what it has is not taken back");
         assert_eq!(shown(three, &changes).as_ref(), Some(four), "what it has is passed over");
+    }
+
+    #[test]
+    fn a_count_of_later_than_a_change_has_it() {
+        let list = ListDraft { search: None, filter: Filter::EVERYTHING, sort: Vec::new(), all_states: false };
+        let dependencies = Dependencies::on(Interest::count(&list.check().unwrap(), &Tree::default()));
+        let created = |version| {
+            let noted = Noted::new(version, Entity::Product, Some(Uuid::now_v7()));
+            Arc::new(noted.with_sight(Product::sight(None, Some(&product(1, 1, "")))))
+        };
+        // Two at once, as in one transaction.
+        let changes = [created(2), created(3), created(3)];
+        for (version, value) in [(1, 13), (2, 12), (3, 10), (4, 10)] {
+            let counted = Count { value: 10, most: None, version };
+            let expected = Count { value, most: None, version: version.max(3) };
+            assert_eq!(counted.after(&dependencies, &changes), Some(expected));
+        }
     }
 }
