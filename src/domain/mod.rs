@@ -20,6 +20,7 @@ pub mod page;
 pub mod reads;
 pub mod replicas;
 pub mod text;
+mod time;
 pub mod transaction;
 
 use std::sync::Arc;

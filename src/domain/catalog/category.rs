@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::catalog::model::Patch;
 use crate::domain::error::{FieldErrorCode, FieldErrors};
 use crate::domain::ids::CategoryId;
-use crate::domain::text;
+use crate::domain::{text, time};
 use crate::infra::schema::categories;
 
 /// Categories above one another, at most.
@@ -28,7 +28,9 @@ pub struct Category {
     pub name: String,
     /// Its place among its siblings.
     pub position: i32,
+    #[serde(with = "time")]
     pub created_at: DateTime<Utc>,
+    #[serde(with = "time")]
     pub updated_at: DateTime<Utc>,
 }
 

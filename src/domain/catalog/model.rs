@@ -12,6 +12,7 @@ use crate::domain::catalog::money::{self, MoneyDraft, format_minor};
 use crate::domain::error::{FieldErrorCode, FieldErrors};
 use crate::domain::ids::{CategoryId, ProductId, UserId, text_enum};
 use crate::domain::text::{self, Problem};
+use crate::domain::time;
 use crate::infra::schema::products;
 
 const MAX_SKU: usize = 64;
@@ -77,7 +78,9 @@ pub struct Product {
     pub created_by: Option<UserId>,
     /// Rises with every change.
     pub version: i32,
+    #[serde(with = "time")]
     pub created_at: DateTime<Utc>,
+    #[serde(with = "time")]
     pub updated_at: DateTime<Utc>,
 }
 
