@@ -27,7 +27,16 @@ pub struct Shape {
 }
 
 /// The shape of an operation's answers, from its first look on.
-pub type Drawn = OnceLock<Arc<Shape>>;
+pub type Drawn = OnceLock<FirstLook>;
+
+/// What an operation may amount to depends on the variables that say how long lists are, which mostly say the same again.
+#[derive(Debug)]
+pub struct FirstLook {
+    shape: Arc<Shape>,
+    /// `None` where others had a part in it than numbers.
+    variables: Option<Vec<(Name, Value)>>,
+    estimate: Estimate,
+}
 
 /// The alias of a field that the server adds where a selection may turn out empty: async-graphql 7 takes an object without
 /// fields for null. No answer shows it.
@@ -107,16 +116,27 @@ pub fn shape(
     drawn: &Drawn,
     steps: &mut usize,
 ) -> Result<(Arc<Shape>, Estimate), Refusal> {
+    if let Some(FirstLook { shape, variables: Some(then), estimate }) = drawn.get()
+        && then.iter().all(|(name, value)| variables.get(name).unwrap_or(&Value::Null) == value)
+    {
+        return Ok((Arc::clone(shape), *estimate));
+    }
     let root = match operation.ty {
         OperationType::Query => "Query",
         OperationType::Mutation => "Mutation",
         OperationType::Subscription => "Subscription",
     };
-    let mut draw = Draw { document, variables, facts, steps };
+    let mut draw = Draw { document, variables, facts, steps, looked_at: Some(Vec::new()) };
     let mut drawing = drawn.get().is_none().then(Shape::default);
     let mut estimate = draw.selections(drawing.as_mut(), &operation.selection_set.node, root, None)?;
     estimate.cost = estimate.cost.max(1);
-    Ok((Arc::clone(drawn.get_or_init(|| Arc::new(drawing.unwrap_or_default()))), estimate))
+    let looked_at = draw.looked_at;
+    let first = drawn.get_or_init(|| FirstLook {
+        shape: Arc::new(drawing.unwrap_or_default()),
+        variables: looked_at,
+        estimate,
+    });
+    Ok((Arc::clone(&first.shape), estimate))
 }
 
 struct Draw<'a> {
@@ -124,6 +144,8 @@ struct Draw<'a> {
     variables: &'a Variables,
     facts: &'a Facts,
     steps: &'a mut usize,
+    /// Variables, and what they were found to be, as long as those are numbers.
+    looked_at: Option<Vec<(Name, Value)>>,
 }
 
 impl Draw<'_> {
@@ -211,11 +233,11 @@ impl Draw<'_> {
     }
 
     /// How long the list is, by its arguments.
-    fn items(&self, field: &Field, size: &ListSize) -> Result<u64, Refusal> {
+    fn items(&mut self, field: &Field, size: &ListSize) -> Result<u64, Refusal> {
         let mut items = None;
         for argument in &size.arguments {
             let Some(value) = field.get_argument(argument) else { continue };
-            let value = value.node.clone().into_const_with(|name| Ok::<_, ()>(self.variable(&name)));
+            let value = value.node.clone().into_const_with(|name| Ok::<_, ()>(self.variable(name)));
             let given = match value {
                 Ok(Value::Number(number)) => {
                     let fits = number.as_i64().filter(|number| (1..=i64::from(MAX_SIZE)).contains(number));
@@ -235,8 +257,13 @@ impl Draw<'_> {
         Ok(items.unwrap_or(size.assumed))
     }
 
-    fn variable(&self, name: &Name) -> Value {
-        self.variables.get(name).cloned().unwrap_or_default()
+    fn variable(&mut self, name: Name) -> Value {
+        let value = self.variables.get(&name).cloned().unwrap_or_default();
+        match (&mut self.looked_at, &value) {
+            (Some(looked_at), Value::Number(_) | Value::Null) => looked_at.push((name, value.clone())),
+            (looked_at, _) => *looked_at = None,
+        }
+        value
     }
 }
 

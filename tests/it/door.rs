@@ -210,12 +210,14 @@ async fn a_page_of_any_size_costs_what_it_may_have_or_is_refused() {
 async fn the_cost_is_what_the_schema_says_and_is_told_to_those_who_ask() {
     let server = TestServer::start_with(&[]).await;
     let staff = server.signed_in(Role::Staff).await;
+    let mut product = Value::Null;
     for _ in 0..3 {
-        staff.create_product(json!({})).await;
+        product = staff.create_product(json!({})).await;
     }
-    let report = async |document: &str| {
+    let report = async |document: &str, variables: Value| {
         let request = staff.http.post(&staff.url).bearer_auth(staff.token.clone().unwrap());
-        let request = request.header("graphql-cost", "report").json(&query(document));
+        let body = json!({ "query": document, "variables": variables });
+        let request = request.header("graphql-cost", "report").json(&body);
         let body: Value = request.send().await.unwrap().json().await.unwrap();
         assert!(body.get("errors").is_none(), "{body}");
         (body["extensions"]["cost"]["requested"].clone(), body["extensions"]["cost"]["actual"].clone())
@@ -238,7 +240,17 @@ async fn the_cost_is_what_the_schema_says_and_is_told_to_those_who_ask() {
         ),
         ("{ __schema { queryType { name } } }", 50, 50),
     ] {
-        assert_eq!(report(document).await, (json!(requested), json!(actual)), "{document}");
+        assert_eq!(report(document, json!({})).await, (json!(requested), json!(actual)), "{document}");
+    }
+    let (sized, ids) =
+        ("query($n: Int) { products(first: $n) { nodes { id } } }", "query($ids: [ID!]!) { nodes(ids: $ids) { id } }");
+    for n in [json!(2), json!(10), json!(2), Value::Null, json!(5)] {
+        let (requested, _) = report(sized, json!({ "n": n })).await;
+        assert_eq!(requested, json!(11 + n.as_i64().unwrap_or(20)), "{n}");
+    }
+    for n in [3, 1, 3] {
+        let (requested, _) = report(ids, json!({ "ids": vec![&product["id"]; n] })).await;
+        assert_eq!(requested, json!(n), "{n} ids");
     }
     let silent: Value = staff.send("{ __typename }", json!({})).await;
     assert!(silent.get("extensions").is_none());
