@@ -16,7 +16,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel::{
     AppearsOnTable, BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods, QueryDsl,
-    QueryResult, SelectableExpression, SelectableHelper, TextExpressionMethods,
+    QueryResult, SelectableExpression, TextExpressionMethods,
 };
 
 use crate::domain::catalog::category::Tree;
@@ -24,7 +24,7 @@ use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::filter::{Filter, Test};
 use crate::domain::catalog::list::{Direction, List, SortColumn};
 use crate::domain::catalog::model::Product;
-use crate::domain::catalog::store::{self, Condition, Order, Side};
+use crate::domain::catalog::store::{self, Columns, Condition, Order, Side};
 use crate::domain::ids::CategoryId;
 use crate::domain::page::Window;
 use crate::infra::schema::products;
@@ -166,7 +166,7 @@ impl SelectableExpression<products::table> for Resembles {}
 /// A page of a list with a search: its products, and how far each is from what was searched.
 pub struct SearchPage {
     search: String,
-    columns: AsSelect<Product, Pg>,
+    columns: Columns,
     /// Each way of finding, with how far what it finds is.
     ways: Vec<(f64, Condition)>,
     order: Order,
@@ -219,7 +219,7 @@ impl SearchPage {
         let (order, order_within_stages) = (order(&list.sort), order(sort));
         Self {
             search: search.to_owned(),
-            columns: Product::as_select(),
+            columns: Columns,
             ways: ways(search, None),
             order,
             order_within_stages,
