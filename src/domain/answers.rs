@@ -14,6 +14,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -233,20 +234,16 @@ impl Core {
         self.infra.metrics.flights.get_or_create(&[("role", "leader")]).inc();
         let core = self.for_all(version);
         // Owned: whoever started it may hang up without harm to the others.
-        let task = tokio::spawn(
-            async move {
-                let flying = Arc::clone(&core);
-                let flight =
-                    tokio::spawn(async move { flying.fly(region, key, version, source, load).await }.in_current_span());
-                let landed = flight.await.unwrap_or_else(|crash| Err(Error::internal(crash)));
-                let mut flights = core.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
-                if flights.get(&key).is_some_and(|flight| flight.version == version) {
-                    flights.remove(&key);
-                }
-                landed
+        let task = async move {
+            let flight = AssertUnwindSafe(core.fly(region, key, version, source, load)).catch_unwind().await;
+            let landed = flight.unwrap_or_else(|_| Err(Error::internal(anyhow::anyhow!("a load panicked"))));
+            let mut flights = core.answers.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            if flights.get(&key).is_some_and(|flight| flight.version == version) {
+                flights.remove(&key);
             }
-            .in_current_span(),
-        );
+            landed
+        };
+        let task = tokio::spawn(Box::pin(task.in_current_span()));
         let landing = async move { task.await.unwrap_or_else(|crash| Err(Error::internal(crash))) }.boxed().shared();
         flights.insert(key, Flight { version, landing: landing.clone() });
         landing

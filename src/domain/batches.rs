@@ -105,7 +105,7 @@ impl Core {
         let (ids, read_at) = (missing.iter().map(|&id| id.into()).collect(), self.replica_at(moment));
         let waiting = Waiting { ids, moment, read_at, span: Span::current(), told };
         if self.answers.batches.enlist(region.name, waiting) {
-            tokio::spawn(Arc::clone(self).load_batches(region, entity, load));
+            tokio::spawn(Box::pin(Arc::clone(self).load_batches(region, entity, load)));
         }
         let rows = rows.await.map_err(Error::internal)??;
         for id in missing {

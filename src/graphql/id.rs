@@ -48,7 +48,9 @@ impl NodeId {
             Self::Session(id) => ("Session", id.0),
             Self::ApiKey(id) => ("ApiKey", id.0),
         };
-        ID(URL_SAFE_NO_PAD.encode(format!("{kind}:{id}")))
+        // Every product on a page has several: no formatter.
+        let mut uuid = Uuid::encode_buffer();
+        ID(URL_SAFE_NO_PAD.encode([kind, ":", id.hyphenated().encode_lower(&mut uuid)].concat()))
     }
 
     /// The node's id in an argument.

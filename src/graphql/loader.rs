@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dataloader::BatchFn;
 use dataloader::non_cached;
@@ -22,7 +22,12 @@ type Loaded<T> = Result<Option<Arc<T>>, Error>;
 ///
 /// It batches and does not cache: two mutations of one request must not see each other's past. Only nullable fields may
 /// use it: async-graphql drops the siblings of a non-null field that fails, and a batch must not lose its leader.
-pub struct Loader<I: Id, T: Send + Sync + 'static>(non_cached::Loader<I, Loaded<T>, Batch<I, T>>);
+pub struct Loader<I: Id, T: Send + Sync + 'static> {
+    core: Arc<Core>,
+    load: Load<I, T>,
+    /// Most requests need none.
+    batches: OnceLock<non_cached::Loader<I, Loaded<T>, Batch<I, T>>>,
+}
 
 /// What rows are loaded by.
 pub trait Id: Copy + Eq + Hash + std::fmt::Debug + Send + Sync + 'static {}
@@ -31,13 +36,16 @@ impl<I: Copy + Eq + Hash + std::fmt::Debug + Send + Sync + 'static> Id for I {}
 
 impl<I: Id, T: Send + Sync + 'static> Loader<I, T> {
     pub fn new(core: &Arc<Core>, load: Load<I, T>) -> Self {
-        let batch = Batch { core: Arc::clone(core), load };
-        Self(non_cached::Loader::new(batch).with_max_batch_size(MAX_BATCH))
+        Self { core: Arc::clone(core), load, batches: OnceLock::new() }
     }
 
     /// The row with this id, if there is one.
     pub async fn load(&self, id: I) -> Loaded<T> {
-        self.0.try_load(id).await.map_err(Error::internal)?
+        let batches = self.batches.get_or_init(|| {
+            let batch = Batch { core: Arc::clone(&self.core), load: self.load };
+            non_cached::Loader::new(batch).with_max_batch_size(MAX_BATCH)
+        });
+        batches.try_load(id).await.map_err(Error::internal)?
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the process counts, in the text format of OpenMetrics.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub struct Metrics {
     /// Seconds of an operation by name.
     pub operation_seconds: Histograms,
     names: RwLock<HashSet<&'static str>>,
+    tallies: RwLock<HashMap<&'static str, Arc<Tally>>>,
     /// Connections that are open.
     pub connections: Gauge,
     /// Connections that went so that others find room, by how.
@@ -106,6 +107,7 @@ impl Default for Metrics {
             operations: shown(all, "operations", "Operations by name and outcome", Family::default()),
             operation_seconds: shown(all, "operation_seconds", "Time of an operation by name", histograms()),
             names: RwLock::default(),
+            tallies: RwLock::default(),
             connections: shown(all, "connections", "Connections that are open", Gauge::default()),
             connections_shed: shown(
                 all,
@@ -241,17 +243,27 @@ impl Metrics {
 
     /// Counts an operation that took so long.
     pub fn count_operation(&self, name: &'static str, outcome: &'static str, took: Duration) {
-        self.operations.get_or_create(&[("name", name), ("outcome", outcome)]).inc();
-        self.operation_seconds.get_or_create(&[("name", name)]).observe(took.as_secs_f64());
+        let tally = self.tally(name);
+        match outcome {
+            "ok" => tally.operations.inc(),
+            _ => self.operations.get_or_create(&[("name", name), ("outcome", outcome)]).inc(),
+        };
+        tally.operation_seconds.observe(took.as_secs_f64());
     }
 
-    /// Where kept answers of an operation are counted.
-    pub fn tally(&self, name: &'static str) -> Tally {
-        Tally {
-            responses: self.responses.get_or_create_owned(&[("from", "kept")]),
-            operations: self.operations.get_or_create_owned(&[("name", name), ("outcome", "ok")]),
-            operation_seconds: self.operation_seconds.get_or_create_owned(&[("name", name)]),
+    /// Where what goes well of an operation is counted.
+    pub fn tally(&self, name: &'static str) -> Arc<Tally> {
+        if let Some(tally) = self.tallies.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(tally);
         }
+        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tallies.entry(name).or_insert_with(|| {
+            Arc::new(Tally {
+                responses: self.responses.get_or_create_owned(&[("from", "kept")]),
+                operations: self.operations.get_or_create_owned(&[("name", name), ("outcome", "ok")]),
+                operation_seconds: self.operation_seconds.get_or_create_owned(&[("name", name)]),
+            })
+        }))
     }
 
     /// Measures how late tasks run, until the metrics are gone. Needs a runtime.
@@ -274,7 +286,7 @@ impl Metrics {
     }
 }
 
-/// What the kept answers to one question are counted in: looking that up takes longer than counting.
+/// What the good answers of an operation are counted in: looking that up takes longer than counting.
 pub struct Tally {
     responses: Counter,
     operations: Counter,
@@ -282,7 +294,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts an answer that took so long.
+    /// Counts a kept answer that took so long.
     pub fn count(&self, took: Duration) {
         self.responses.inc();
         self.operations.inc();

@@ -400,7 +400,8 @@ impl Entered {
             Executed::Resolved(if is_large { owned.turns.steps(execution).await } else { execution.await })
         };
         // Owned: a client who hangs up cannot stop a command between two statements, nor return a busy connection.
-        let task = tokio::spawn(work.instrument(span.clone()).instrument(logged.clone()));
+        // Boxed: the runtime moves a task several times before it runs.
+        let task = tokio::spawn(Box::pin(work.instrument(span.clone()).instrument(logged.clone())));
         let executed = tokio::time::timeout_at(deadline, task).await.map_err(|_| {
             let message = match self.kind {
                 OperationType::Mutation => {

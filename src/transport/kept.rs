@@ -63,7 +63,7 @@ pub struct Known {
     pub cost: u64,
     /// What its operation is counted as, and in.
     pub name: &'static str,
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
 }
 
 /// What is kept.

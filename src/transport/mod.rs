@@ -126,6 +126,7 @@ pub fn router(app: Arc<App>) -> Router {
         .and(NotForContentType::IMAGES)
         .and(NotForContentType::SSE)
         .and(NotForContentType::const_new("font/"));
+    let compression = CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(compressed);
     let cross_origin = cross_origin(&app.settings);
     // The shop needs all of the API.
     let shop = match app.settings.services {
@@ -147,10 +148,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(pages::not_found)
-        .layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(compressed))
-        .layer(cross_origin)
-        .layer(from_fn(secured))
-        .layer(from_fn(request_id::in_a_span))
+        // At once: each that is put around by itself costs every request two boxes more.
+        .layer((from_fn(secured), cross_origin, compression))
         .with_state(app)
 }
 
@@ -187,10 +186,10 @@ fn cross_origin(settings: &Settings) -> CorsLayer {
         .max_age(Duration::from_hours(2))
 }
 
-/// What every answer says to browsers; pages say more.
+/// What every answer says to browsers, beside its name; pages say more.
 async fn secured(request: Request, next: Next) -> Response {
     let is_script = request.headers().contains_key(ORIGIN);
-    let mut response = next.run(request).await;
+    let mut response = request_id::in_a_span(request, next).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if !is_script {

@@ -33,8 +33,8 @@ pub fn fraction_digits(code: &str) -> u32 {
 /// The minor units of a decimal amount in this currency.
 pub fn minor_units(amount: &str, currency: Currency) -> Result<i64, Problem> {
     let digits = usize::from(currency.exponent().unwrap_or(2));
-    let example = format_minor(1990, digits);
     let invalid = || {
+        let example = format_minor(1990, digits);
         let message =
             format!("must be a decimal as text, as in `{example}`, of at most {digits} digits after the point");
         (FieldErrorCode::Invalid, message)
@@ -61,9 +61,11 @@ pub fn minor_units(amount: &str, currency: Currency) -> Result<i64, Problem> {
 
 /// The decimal of this many minor units.
 pub fn format_minor(minor: i64, digits: usize) -> String {
-    let padded = format!("{minor:0>width$}", width = digits + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - digits);
-    if digits == 0 { whole.to_owned() } else { format!("{whole}.{fraction}") }
+    let mut text = format!("{minor:0>width$}", width = digits + 1);
+    if digits > 0 {
+        text.insert(text.len() - digits, '.');
+    }
+    text
 }
 
 #[cfg(test)]

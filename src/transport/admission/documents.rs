@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use crate::transport::admission::Document;
 
 /// Memory for all of them, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// How many there are, about. The cache is in the fewer parts for it, each of which has room for the largest.
+const COUNT: usize = 256;
 /// Bytes that a byte of text becomes when it is parsed, about.
 const PARSED: usize = 40;
 
 /// The documents that are known to be valid, by their texts.
-pub struct Documents(Cache<Arc<str>, Arc<Document>>);
+pub struct Documents(Cache<Arc<str>, Arc<Document>, ByBytes>);
+
+/// What one takes, about.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
+    fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
+        (text.len() * PARSED + 512) as u64
+    }
+}
 
 impl Default for Documents {
     fn default() -> Self {
-        let weigh = |text: &Arc<str>, _: &Arc<Document>| u32::try_from(text.len() * PARSED + 512).unwrap_or(u32::MAX);
-        Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).build())
+        Self(Cache::with_weighter(COUNT, MAX_BYTES, ByBytes))
     }
 }
 
