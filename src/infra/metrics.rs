@@ -251,7 +251,7 @@ impl Metrics {
         tally.operation_seconds.observe(took.as_secs_f64());
     }
 
-    /// Where what goes well of an operation is counted.
+    /// The counters of an operation that goes well.
     pub fn tally(&self, name: &'static str) -> Arc<Tally> {
         if let Some(tally) = self.tallies.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Arc::clone(tally);

@@ -33,7 +33,7 @@ pub type Drawn = OnceLock<FirstLook>;
 #[derive(Debug)]
 pub struct FirstLook {
     shape: Arc<Shape>,
-    /// `None` where others had a part in it than numbers.
+    /// `None` if it depended on others than numbers and nulls.
     variables: Option<Vec<(Name, Value)>>,
     estimate: Estimate,
 }
@@ -144,7 +144,7 @@ struct Draw<'a> {
     variables: &'a Variables,
     facts: &'a Facts,
     steps: &'a mut usize,
-    /// Variables, and what they were found to be, as long as those are numbers.
+    /// Variables, and what they were found to be, as long as those are numbers and nulls.
     looked_at: Option<Vec<(Name, Value)>>,
 }
 
@@ -260,7 +260,11 @@ impl Draw<'_> {
     fn variable(&mut self, name: Name) -> Value {
         let value = self.variables.get(&name).cloned().unwrap_or_default();
         match (&mut self.looked_at, &value) {
-            (Some(looked_at), Value::Number(_) | Value::Null) => looked_at.push((name, value.clone())),
+            (Some(looked_at), Value::Number(_) | Value::Null) => {
+                if !looked_at.iter().any(|(known, _)| *known == name) {
+                    looked_at.push((name, value.clone()));
+                }
+            }
             (looked_at, _) => *looked_at = None,
         }
         value

@@ -155,7 +155,7 @@ impl Filter {
         self.decide(&|test| test.surely_passes(product))
     }
 
-    /// Whether each test says the same of two states of a product, whatever that is, so that both pass or neither does.
+    /// Whether each test says the same of two states of a product, whatever that is: then both pass, or neither does.
     pub fn sees_no_difference(&self, before: &Product, after: &Product) -> bool {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().all(|part| part.sees_no_difference(before, after)),
@@ -280,15 +280,21 @@ impl Filter {
 }
 
 impl Test {
-    /// `None`: how PostgreSQL folds the case of letters that are not ASCII depends on its locale.
+    /// `None` where PostgreSQL may see it otherwise: how it folds the case of letters that are not ASCII depends on its
+    /// locale, and numbers are exact there.
     fn surely_passes(&self, product: &Product) -> Option<bool> {
-        let is_unsure = match self {
-            Self::Text(field, TextTest::Contains(_) | TextTest::StartsWith(_)) if *field != TextField::Name => {
-                field.of(product).is_some_and(|value| !value.is_ascii())
+        let is_sure = match self {
+            Self::Text(TextField::Name, _) | Self::Text(_, TextTest::In(_)) => true,
+            Self::Text(field, TextTest::Contains(part) | TextTest::StartsWith(part)) => {
+                field.of(product).is_none_or(|value| value.is_ascii() && part.is_ascii())
             }
-            _ => false,
+            Self::Attribute(key, values) => product.attributes.value().get(key).is_none_or(|value| {
+                let mut wanted = values.iter().filter_map(|text| serde_json::from_str(text).ok());
+                is_exact(value) && wanted.all(|wanted| is_exact(&wanted))
+            }),
+            _ => true,
         };
-        (!is_unsure).then(|| self.passes(product, &Tree::default()))
+        is_sure.then(|| self.passes(product, &Tree::default()))
     }
 
     fn passes(&self, product: &Product, tree: &Tree) -> bool {
@@ -343,7 +349,10 @@ impl TextTest {
 /// Equal as PostgreSQL's `jsonb` has it: numbers by their value, not by how they are written.
 fn equal_json(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Number(left), Value::Number(right)) => match (left.as_i128(), right.as_i128()) {
+            (Some(left), Some(right)) => left == right,
+            _ => left.as_f64() == right.as_f64(),
+        },
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal_json(left, right))
         }
@@ -352,6 +361,19 @@ fn equal_json(left: &Value, right: &Value) -> bool {
             left.len() == right.len() && left.iter().all(same)
         }
         (left, right) => left == right,
+    }
+}
+
+/// Whether all numbers in it are what they are to PostgreSQL: as floats, large ones stand for their neighbours, too.
+fn is_exact(value: &Value) -> bool {
+    const LARGE: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|it| it.abs() < LARGE)
+        }
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(members) => members.values().all(is_exact),
+        _ => true,
     }
 }
 

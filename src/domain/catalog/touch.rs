@@ -93,11 +93,12 @@ pub struct Passing {
     is_searched: bool,
 }
 
-/// How many products passed at a version, to the change.
+/// How many products passed at exactly this version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
+    /// As many at least, where that is [`Self::most`].
     pub value: i64,
-    /// Where counting stopped.
+    /// Where counting stops.
     pub most: Option<i64>,
     pub version: Version,
 }
@@ -195,8 +196,9 @@ impl Passing {
         Self { filter: list.filter.resolved(tree), is_searched: list.search.is_some() }
     }
 
-    /// Whether a product passed before a change, and passes after it; `None` where PostgreSQL may see it otherwise. Where it
-    /// is unknown and the same, it passes: nothing is otherwise if it does not.
+    /// Whether a product passed before a change, and passes after it; `None` where PostgreSQL may see it otherwise. Where
+    /// that is not known, but that it is the same before and after, both are taken to pass: if neither does, the change is
+    /// none to this.
     fn passes(&self, before: Option<&Product>, after: Option<&Product>) -> Option<(bool, bool)> {
         let passes = |side: Option<&Product>| side.map_or(Some(false), |product| self.filter.surely_matches(product));
         let is_same = || before.zip(after).is_some_and(|(before, after)| self.filter.sees_no_difference(before, after));
@@ -402,6 +404,22 @@ mod tests {
             let counted = Count { value: 10, most: None, version };
             let expected = Count { value, most: None, version: version.max(3) };
             assert_eq!(counted.after(&dependencies, &changes), Some(expected));
+        }
+    }
+
+    #[test]
+    fn numbers_that_a_float_cannot_tell_apart_are_apart_or_unsure() {
+        let wanted = json!(9_007_199_254_740_993_i64);
+        let filter = Filter::attribute(&[], "n", std::slice::from_ref(&wanted)).unwrap();
+        for (value, passes) in [
+            (wanted, Some(true)),
+            (json!(9_007_199_254_740_992_i64), Some(false)),
+            (json!(9_007_199_254_740_992.0), None),
+            (json!(1.5), Some(false)),
+        ] {
+            let attributes = serde_json::from_value(json!({ "n": value })).unwrap();
+            let product = Product { attributes, ..product(1, 1, "") };
+            assert_eq!(filter.surely_matches(&product), passes, "{value}");
         }
     }
 }

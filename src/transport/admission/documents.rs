@@ -9,8 +9,10 @@ use crate::transport::admission::Document;
 
 /// Memory for all of them, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// How many there are, about. The cache is in the fewer parts for it, each of which has room for the largest.
+/// How many there are, about. The fewer, the fewer parts the cache has; with this, each has room for two megabytes.
 const COUNT: usize = 256;
+/// What one weighs at most, so that it finds room in its part.
+const MAX_WEIGHT: usize = 1024 * 1024;
 /// Bytes that a byte of text becomes when it is parsed, about.
 const PARSED: usize = 40;
 
@@ -23,7 +25,7 @@ struct ByBytes;
 
 impl Weighter<Arc<str>, Arc<Document>> for ByBytes {
     fn weight(&self, text: &Arc<str>, _: &Arc<Document>) -> u64 {
-        (text.len() * PARSED + 512) as u64
+        (text.len() * PARSED + 512).min(MAX_WEIGHT) as u64
     }
 }
 
