@@ -242,6 +242,7 @@ async fn the_cost_is_what_the_schema_says_and_is_told_to_those_who_ask() {
     ] {
         assert_eq!(report(document, json!({})).await, (json!(requested), json!(actual)), "{document}");
     }
+    // Documents that were looked at before, with other sizes.
     let (sized, ids) =
         ("query($n: Int) { products(first: $n) { nodes { id } } }", "query($ids: [ID!]!) { nodes(ids: $ids) { id } }");
     for n in [json!(2), json!(10), json!(2), Value::Null, json!(5)] {

@@ -248,12 +248,14 @@ impl Answer for Page<Found> {
 
 impl Answer for Count {
     fn after(&self, dependencies: &Dependencies, changes: &[Arc<Noted>]) -> Option<Self> {
-        let [interest @ Interest::Count(passing)] = dependencies.interests.as_slice() else { return None };
+        let [interest @ Interest::Count(passing @ Passing { is_searched: false, .. })] =
+            dependencies.interests.as_slice()
+        else {
+            return None;
+        };
         let mut count = self.clone();
         for change in changes.iter().filter(|change| change.touches(interest)) {
-            let (_, Sight::Product { before, after, .. }) = change.seen().filter(|_| !passing.is_searched)? else {
-                return None;
-            };
+            let (_, Sight::Product { before, after, .. }) = change.seen()? else { return None };
             let (passed, passes_now) = passing.passes(before.as_deref(), after.as_deref())?;
             // It may have been counted after changes that the answer's version does not have yet.
             if self.version < change.version() {
