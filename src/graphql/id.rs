@@ -41,6 +41,13 @@ impl NodeId {
 
     /// As clients see it.
     pub fn encode(self) -> ID {
+        let mut text = Vec::new();
+        self.append_to(&mut text);
+        ID(String::from_utf8(text).unwrap_or_default())
+    }
+
+    /// The same, behind what is there already.
+    pub fn append_to(self, text: &mut Vec<u8>) {
         let (kind, id) = match self {
             Self::Product(id) => ("Product", id.0),
             Self::Category(id) => ("Category", id.0),
@@ -49,8 +56,10 @@ impl NodeId {
             Self::ApiKey(id) => ("ApiKey", id.0),
         };
         // Every product on a page has several: no formatter.
-        let mut uuid = Uuid::encode_buffer();
-        ID(URL_SAFE_NO_PAD.encode([kind, ":", id.hyphenated().encode_lower(&mut uuid)].concat()))
+        let (mut uuid, mut encoded) = (Uuid::encode_buffer(), [0; MAX_TEXT]);
+        let named = [kind, ":", id.hyphenated().encode_lower(&mut uuid)].concat();
+        let length = URL_SAFE_NO_PAD.encode_slice(named, &mut encoded).unwrap_or_default();
+        text.extend_from_slice(encoded.get(..length).unwrap_or_default());
     }
 
     /// The node's id in an argument.

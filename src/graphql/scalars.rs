@@ -1,7 +1,7 @@
 //! Scalars of the API.
 
 use async_graphql::{InputType, InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{SecondsFormat, Utc};
+use chrono::{Datelike, SecondsFormat, Timelike, Utc};
 
 /// Whether a value can be read as one of the scalars here; scalars of other names take anything.
 ///
@@ -39,7 +39,48 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        Value::String(self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        let mut text = Vec::new();
+        self.append_to(&mut text);
+        Value::String(String::from_utf8(text).unwrap_or_default())
+    }
+}
+
+impl DateTime {
+    /// Its text behind what is there already: with three digits after the second, or six, or none, as many as it needs.
+    pub fn append_to(self, text: &mut Vec<u8>) {
+        let moment = self.0.naive_utc();
+        let Some(year) = u32::try_from(moment.year()).ok().filter(|year| *year < 10_000) else {
+            return text.extend_from_slice(self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true).as_bytes());
+        };
+        // Every product on a page has one: no formatter for those that there are.
+        let two = |number: u32| [number / 10, number].map(|digit| b'0' + u8::try_from(digit % 10).unwrap_or_default());
+        let micros = moment.nanosecond() / 1000;
+        let parts = [
+            ("", year / 100),
+            ("", year),
+            ("-", moment.month()),
+            ("-", moment.day()),
+            ("T", moment.hour()),
+            (":", moment.minute()),
+            (":", moment.second()),
+            (".", micros / 10_000),
+            ("", micros / 100),
+            ("", micros),
+        ];
+        let start = text.len();
+        for (before, number) in parts {
+            text.extend_from_slice(before.as_bytes());
+            text.extend_from_slice(&two(number));
+        }
+        let length = if micros == 0 {
+            19
+        } else if micros % 1000 == 0 {
+            23
+        } else {
+            26
+        };
+        text.truncate(start + length);
+        text.push(b'Z');
     }
 }
 
@@ -113,5 +154,28 @@ impl ScalarType for Json {
 
     fn to_value(&self) -> Value {
         Value::from_json(self.0.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_as_many_digits_as_it_needs() {
+        for text in [
+            "2026-11-22T18:00:00Z",
+            "2026-01-02T03:04:05.006Z",
+            "1999-12-31T23:59:59.999999Z",
+            "2024-02-29T00:00:00.000001Z",
+            "0001-01-01T10:20:30.100Z",
+            "9999-12-31T23:59:59.123400Z",
+        ] {
+            let moment = <DateTime as ScalarType>::parse(Value::from(text)).unwrap();
+            assert_eq!(ScalarType::to_value(&moment), Value::from(text));
+            assert_eq!(moment.0.to_rfc3339_opts(SecondsFormat::AutoSi, true), text);
+        }
+        let far = DateTime(chrono::DateTime::<Utc>::MAX_UTC);
+        assert!(ScalarType::to_value(&far).to_string().starts_with("\"+262142-12-31T23:59:59"));
     }
 }

@@ -157,6 +157,9 @@ async fn what_is_written_from_rows_is_what_resolvers_say() {
         "query Named($first: Int = 3) { products(first: $first, filter: { inStock: true }) {
             ... { edges { ... on ProductEdge { node { ... on Product { sku } } } } } } }",
         "{ products(first: 9) { nodes { sku createdBy { id name role } } } }",
+        // What is shown of a category in one place is not what is shown of it in another.
+        "{ products(first: 100, sortBy: { field: NAME }) { nodes { category { id } in: category { name slug } } } }",
+        "{ products(first: 100) { nodes { category { slug } } edges { node { category { position } } } } }",
         "{ products(first: 1) { ...Only } } fragment Only on ProductConnection { nodes { ...Id } }
             fragment Id on Product { id }",
     ] {

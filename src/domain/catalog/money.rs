@@ -59,10 +59,14 @@ pub fn minor_units(amount: &str, currency: Currency) -> Result<i64, Problem> {
     Ok(minor)
 }
 
-/// The decimal of this many minor units.
+/// The decimal of this many minor units, of which there are none below 0.
 pub fn format_minor(minor: i64, digits: usize) -> String {
-    let mut text = format!("{minor:0>width$}", width = digits + 1);
+    // Every product on a page has one: no formatter.
+    let mut text = minor.to_string();
     if digits > 0 {
+        if text.len() <= digits {
+            text.insert_str(0, &"0".repeat(digits + 1 - text.len()));
+        }
         text.insert(text.len() - digits, '.');
     }
     text

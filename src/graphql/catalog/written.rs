@@ -5,15 +5,17 @@
 //! over the rows. What a plan does not know of has none, and where one does not get on, async-graphql is asked as ever.
 
 use std::any::TypeId;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet};
 use async_graphql::resolver_utils::enum_value;
-use async_graphql::{Error, InputType, PathSegment, Positioned, Request, ScalarType, ServerError, Value, Variables};
+use async_graphql::{Error, InputType, PathSegment, Positioned, Request, ScalarType, ServerError, Variables};
 use chrono::Utc;
 use serde::Serialize;
 
 use crate::domain::catalog::{self, Tree, queries};
+use crate::domain::ids::CategoryId;
 use crate::domain::page::PageArguments;
 use crate::graphql::catalog::inputs::ProductKey;
 use crate::graphql::catalog::queries::ListArguments;
@@ -54,6 +56,16 @@ pub struct Written {
     pub cost: u64,
     tree: Arc<Tree>,
     count: Option<i64>,
+    shown: Option<Shown>,
+}
+
+/// The category that was written last.
+struct Shown {
+    /// Where it was selected.
+    place: usize,
+    id: Option<CategoryId>,
+    bytes: Range<usize>,
+    cost: u64,
 }
 
 impl Plan {
@@ -67,13 +79,13 @@ impl Plan {
             return None;
         }
         let (name, selections) = (&field.node.name.node, &field.node.selection_set.node);
-        let mut draft = Draft { document, facts, shows_categories: false, counts: false };
+        let mut draft = Draft { document, facts, categories: 0, counts: false };
         let root = match name.as_str() {
             "products" => Root::Products(draft.object("ProductConnection", selections, connection)?),
             "product" => Root::Product(draft.object("Product", selections, product)?),
             _ => return None,
         };
-        let (shows_categories, counts) = (draft.shows_categories, draft.counts);
+        let (shows_categories, counts) = (draft.categories > 0, draft.counts);
         let weight = facts.field("Query", name)?.weight;
         Some(Self { field: field.clone(), root, shows_categories, counts, weight })
     }
@@ -82,8 +94,8 @@ impl Plan {
     /// better.
     pub async fn answer(&self, request: &Request) -> Option<Result<Written, ServerError>> {
         let context: &RequestContext = request.data.get(&TypeId::of::<RequestContext>())?.downcast_ref()?;
-        let mut written =
-            Written { body: Vec::with_capacity(ABOUT), cost: self.weight, tree: Arc::default(), count: None };
+        let (body, cost, tree) = (Vec::with_capacity(ABOUT), self.weight, Arc::default());
+        let mut written = Written { body, cost, tree, count: None, shown: None };
         written.body.extend_from_slice(b"{\"data\":{");
         written.body.extend_from_slice(key(&self.field.node.response_key().node).as_bytes());
         match &self.root {
@@ -175,7 +187,8 @@ impl Plan {
 struct Draft<'a> {
     document: &'a ExecutableDocument,
     facts: &'a Facts,
-    shows_categories: bool,
+    /// Places where one is selected.
+    categories: usize,
     counts: bool,
 }
 
@@ -189,10 +202,12 @@ impl Draft<'_> {
         self.collect(of, selections, fields, &mut members, &mut weight)?;
         Some(Box::new(move |value, written| {
             written.cost = written.cost.saturating_add(weight);
-            for (place, (key, write)) in members.iter().enumerate() {
-                written.body.push(if place == 0 { b'{' } else { b',' });
+            let mut before = b'{';
+            for (key, write) in &members {
+                written.body.push(before);
                 written.body.extend_from_slice(key.as_bytes());
                 write(value, written);
+                before = b',';
             }
             written.body.push(b'}');
         }))
@@ -299,7 +314,7 @@ fn product(draft: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Produc
     type Product = catalog::Product;
     let selections = &field.selection_set.node;
     Some(match field.name.node.as_str() {
-        "id" => leaf(|product: &Product| NodeId::Product(product.id).encode().0),
+        "id" => id(|product: &Product| NodeId::Product(product.id)),
         "version" => leaf(|product: &Product| product.version),
         "slug" => text(|product: &Product| Some(&product.slug)),
         "sku" => text(|product: &Product| Some(&product.sku)),
@@ -322,14 +337,11 @@ fn product(draft: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Produc
             Box::new(move |product, written| write(&Stock::of(product), written))
         }
         "category" => {
-            draft.shows_categories = true;
-            let write = draft.object("Category", selections, category)?;
-            Box::new(move |product, written| {
-                let tree = Arc::clone(&written.tree);
-                nullable(product.category_id.and_then(|id| tree.get(id)), &write, written);
-            })
+            let (write, place) = (draft.object("Category", selections, category)?, draft.categories);
+            draft.categories += 1;
+            Box::new(move |product, written| written.category(place, product.category_id, &write))
         }
-        "tags" => leaf(|product: &Product| product.tags.clone()),
+        "tags" => Box::new(|product, written| written.list(product.tags.iter(), |tag, written| written.text(tag))),
         "attributes" => {
             let write = draft.object("Attribute", selections, attribute)?;
             Box::new(move |product, written| written.list(Attribute::all_of(product).iter(), &write))
@@ -342,10 +354,10 @@ fn product(draft: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Produc
         }
         "rating" => leaf(|product: &Product| product.rating),
         "externalReference" => text(|product: &Product| product.external_reference.as_deref()),
-        "createdAt" => leaf(|product: &Product| moment(product.created_at)),
-        "updatedAt" => leaf(|product: &Product| moment(product.updated_at)),
+        "createdAt" => moment(|product: &Product| product.created_at),
+        "updatedAt" => moment(|product: &Product| product.updated_at),
         // It is for the staff, who are somebody in particular.
-        "createdBy" => Box::new(|_, written| written.body.extend_from_slice(b"null")),
+        "createdBy" => Box::new(|_, written| written.null()),
         _ => return None,
     })
 }
@@ -370,12 +382,12 @@ fn stock(_: &mut Draft<'_>, field: &Field) -> Option<Write<Stock>> {
 fn category(_: &mut Draft<'_>, field: &Field) -> Option<Write<catalog::Category>> {
     type Category = catalog::Category;
     Some(match field.name.node.as_str() {
-        "id" => leaf(|category: &Category| NodeId::Category(category.id).encode().0),
+        "id" => id(|category: &Category| NodeId::Category(category.id)),
         "slug" => text(|category: &Category| Some(&category.slug)),
         "name" => text(|category: &Category| Some(&category.name)),
         "position" => leaf(|category: &Category| category.position),
-        "createdAt" => leaf(|category: &Category| moment(category.created_at)),
-        "updatedAt" => leaf(|category: &Category| moment(category.updated_at)),
+        "createdAt" => moment(|category: &Category| category.created_at),
+        "updatedAt" => moment(|category: &Category| category.updated_at),
         _ => return None,
     })
 }
@@ -404,6 +416,40 @@ impl Written {
         let _ = serde_json::to_writer(&mut self.body, value);
     }
 
+    /// A text; most stand in JSON as they are, which is seen of many bytes at once.
+    fn text(&mut self, text: &str) {
+        let escaped = text.bytes().map(|byte| u8::from(byte < b' ' || byte == b'"' || byte == b'\\'));
+        match escaped.fold(0, |any, one| any | one) {
+            0 => self.quoted(|body| body.extend_from_slice(text.as_bytes())),
+            _ => self.put(text),
+        }
+    }
+
+    /// A text that stands in JSON as it is.
+    fn quoted(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        self.body.push(b'"');
+        append(&mut self.body);
+        self.body.push(b'"');
+    }
+
+    fn null(&mut self) {
+        self.body.extend_from_slice(b"null");
+    }
+
+    /// A product's category, which mostly is that of the product before.
+    fn category(&mut self, place: usize, id: Option<CategoryId>, write: &Write<catalog::Category>) {
+        if let Some(shown) = &self.shown
+            && (shown.place, shown.id) == (place, id)
+        {
+            self.body.extend_from_within(shown.bytes.clone());
+            self.cost = self.cost.saturating_add(shown.cost);
+            return;
+        }
+        let (tree, start, cost) = (Arc::clone(&self.tree), self.body.len(), self.cost);
+        nullable(id.and_then(|id| tree.get(id)), write, self);
+        self.shown = Some(Shown { place, id, bytes: start..self.body.len(), cost: self.cost - cost });
+    }
+
     fn list<T>(&mut self, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Self)) {
         self.body.push(b'[');
         for (place, item) in items.enumerate() {
@@ -421,19 +467,26 @@ fn leaf<T: 'static, V: Serialize + 'static>(of: fn(&T) -> V) -> Write<T> {
     Box::new(move |value, written| written.put(&of(value)))
 }
 
-/// The same, of a text that need not be copied.
+/// A text.
 fn text<T: 'static>(of: fn(&T) -> Option<&str>) -> Write<T> {
-    Box::new(move |value, written| written.put(&of(value)))
+    Box::new(move |value, written| match of(value) {
+        Some(text) => written.text(text),
+        None => written.null(),
+    })
 }
 
-fn moment(time: chrono::DateTime<Utc>) -> Value {
-    ScalarType::to_value(&DateTime(time))
+fn id<T: 'static>(of: fn(&T) -> NodeId) -> Write<T> {
+    Box::new(move |value, written| written.quoted(|body| of(value).append_to(body)))
+}
+
+fn moment<T: 'static>(of: fn(&T) -> chrono::DateTime<Utc>) -> Write<T> {
+    Box::new(move |value, written| written.quoted(|body| DateTime(of(value)).append_to(body)))
 }
 
 fn nullable<T>(value: Option<&T>, write: &Write<T>, written: &mut Written) {
     match value {
         Some(value) => write(value, written),
-        None => written.body.extend_from_slice(b"null"),
+        None => written.null(),
     }
 }
 
