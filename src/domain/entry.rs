@@ -9,6 +9,10 @@ use crate::domain::changes::{Dependencies, Version};
 
 /// What it is, and the release of its layout.
 pub const MAGIC: [u8; 4] = *b"SRA4";
+/// Bytes of a CRC-32.
+const CRC: usize = 4;
+/// Bytes of an entry, about.
+const ABOUT: usize = 8 * 1024;
 
 /// An answer, with the version at which it was read and what it depended on.
 #[derive(Serialize, Deserialize)]
@@ -32,9 +36,14 @@ pub fn encode<T: Serialize>(
     dependencies: &Dependencies,
     value: &T,
 ) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-    let body = rmp_serde::to_vec(&Entry { region, digest, version, dependencies, value })?;
-    let crc = crc32fast::hash(&body).to_be_bytes();
-    Ok([MAGIC.as_slice(), &crc, &body].concat())
+    let mut bytes = Vec::with_capacity(ABOUT);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[0; CRC]);
+    rmp_serde::encode::write(&mut bytes, &Entry { region, digest, version, dependencies, value })?;
+    if let Some((crc, body)) = bytes.get_mut(MAGIC.len()..).and_then(<[u8]>::split_first_chunk_mut::<CRC>) {
+        *crc = crc32fast::hash(body).to_be_bytes();
+    }
+    Ok(bytes)
 }
 
 /// Bytes of a value as it would be kept.
@@ -63,7 +72,7 @@ impl io::Write for Size {
 
 /// What was kept for the question of this digest; `None` if it is torn, foreign or of another release.
 pub fn decode<T: DeserializeOwned>(region: &str, digest: u128, bytes: &[u8]) -> Option<Entry<String, Dependencies, T>> {
-    let (crc, body) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+    let (crc, body) = bytes.strip_prefix(&MAGIC)?.split_first_chunk::<CRC>()?;
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return None;
     }
