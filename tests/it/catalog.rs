@@ -226,6 +226,11 @@ async fn stock_is_adjusted_by_what_is_there() {
     for one in all.collect::<Vec<_>>() {
         one.await.unwrap();
     }
+    // The log tells of each what there really was before it.
+    let gaps = "SELECT count(*), count(*) FILTER (WHERE before <> earlier OR before ->> 'stock' = after ->> 'stock')
+        FROM (SELECT before, after, lag(after) OVER (ORDER BY v) AS earlier FROM changes WHERE entity = 'PRODUCT') AS told";
+    let told = server.database.connect().await.query_one(gaps, &[]).await.unwrap();
+    assert_eq!((told.get::<_, i64>(0), told.get::<_, i64>(1)), (21, 0));
     let emptied = staff.data(adjust, json!({ "by": by, "delta": -30, "from": 30 })).await;
     assert_eq!(emptied["adjustStock"]["product"]["stock"], json!({ "available": 0, "state": "OUT_OF_STOCK" }));
     let below = staff.data(adjust, json!({ "by": by, "delta": -1 })).await;
@@ -236,6 +241,12 @@ async fn stock_is_adjusted_by_what_is_there() {
     let moved = staff.data(adjust, json!({ "by": by, "delta": 1, "from": 7 })).await;
     assert_eq!(moved["adjustStock"]["errors"][0]["code"], "VERSION_CONFLICT");
     assert_eq!(moved["adjustStock"]["errors"][0]["path"], json!(["changeFrom"]));
+    let unchanged = staff.data(adjust, json!({ "by": by, "delta": 0, "from": 0 })).await;
+    assert_eq!(unchanged["adjustStock"]["product"]["stock"]["available"], 0);
+    let too_many = staff.data(adjust, json!({ "by": by, "delta": i32::MAX })).await;
+    assert_eq!(too_many["adjustStock"]["errors"][0]["code"], "OUT_OF_RANGE");
+    let version = staff.data("query($by: ProductKey!) { product(by: $by) { version } }", json!({ "by": by })).await;
+    assert_eq!(version["product"]["version"], 22, "created, 20 times one more, emptied");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,22 +101,25 @@ pub async fn adjust_stock(
     change_from: Option<i32>,
 ) -> Result<Product, ProductError> {
     core.transact(mandate, async |connection| {
-        let before = locked(connection, &key, None).await?;
-        if change_from.is_some_and(|expected| expected != before.stock) {
-            return Err(ProductError::Moved(Box::new(before)));
-        }
-        let stock = before.stock.checked_add(delta).filter(|stock| (0..=MAX_STOCK).contains(stock));
-        let Some(stock) = stock else {
-            let mut errors = FieldErrors::default();
-            let message = format!("must leave a stock between 0 and {MAX_STOCK}; it is {} now", before.stock);
-            errors.add(FieldErrorCode::OutOfRange, &["delta"], message);
-            return Err(ProductError::Invalid(errors));
+        let (before, after) = if let Some(adjusted) = store::adjust_stock(connection, &key, delta, change_from).await? {
+            adjusted
+        } else {
+            let product = locked(connection, &key, None).await?;
+            if change_from.is_some_and(|expected| expected != product.stock) {
+                return Err(ProductError::Moved(Box::new(product)));
+            }
+            let stock = product.stock.checked_add(delta).filter(|stock| (0..=MAX_STOCK).contains(stock));
+            if stock.is_none() {
+                let mut errors = FieldErrors::default();
+                let message = format!("must leave a stock between 0 and {MAX_STOCK}; it is {} now", product.stock);
+                errors.add(FieldErrorCode::OutOfRange, &["delta"], message);
+                return Err(ProductError::Invalid(errors));
+            }
+            // Either nothing is to be added, or there is room since a moment ago, and stays now that it is locked.
+            let adjusted = store::adjust_stock(connection, &key, delta, change_from).await?;
+            let Some(adjusted) = adjusted else { return Ok(product) };
+            adjusted
         };
-        if stock == before.stock {
-            return Ok(before);
-        }
-        let changes = ProductChanges { stock: Some(stock), ..ProductChanges::default() };
-        let after = store::update(connection, before.id, &changes).await?;
         let change = Change::updated(Entity::Product, after.id.0, &before, &after);
         changes::record(connection, mandate.actor, vec![change]).await?;
         Ok(after)

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::mem::discriminant;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use diesel::dsl::{AsSelect, SqlTypeOf};
 use diesel::expression::{BoxableExpression, Expression, ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Double, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel::{
     AppearsOnTable, AsChangeset, BoolExpressionMethods, ExpressionMethods, IntoSql, NullableExpressionMethods,
     OptionalExtension, PgAnyJsonExpressionMethods, PgArrayExpressionMethods, PgJsonbExpressionMethods,
@@ -24,7 +24,7 @@ use crate::domain::catalog::cursor::{Cursor, SortValue};
 use crate::domain::catalog::demo::{DemoCategory, DemoProduct};
 use crate::domain::catalog::filter::{Filter, Test, TextField, TextTest};
 use crate::domain::catalog::list::{Direction, Found, List, SortColumn};
-use crate::domain::catalog::model::{NewProduct, Product, ProductChanges, ProductKey, Status};
+use crate::domain::catalog::model::{MAX_STOCK, NewProduct, Product, ProductChanges, ProductKey, Status};
 use crate::domain::catalog::search::{self, SearchPage};
 use crate::domain::changes::Version;
 use crate::domain::ids::{CategoryId, ProductId, UserId};
@@ -78,13 +78,17 @@ pub async fn lock_by_key(connection: &mut AsyncPgConnection, key: &ProductKey) -
         id
     };
     let query = products::table.find(id).select(Columns).for_no_key_update();
-    let locked: Option<Product> = query.first(connection).await.optional()?;
-    // Whoever changes a product writes back what it is.
-    for json in locked.iter().flat_map(|product| [&product.attributes, &product.media]) {
-        json.read().map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
-    }
+    let locked = query.first(connection).await.optional()?.map(readable).transpose()?;
     // Meanwhile the key may have gone to another product.
     Ok(locked.filter(|product| key.names(product)))
+}
+
+/// Whoever changes a product writes back what it is.
+fn readable(product: Product) -> QueryResult<Product> {
+    for json in [&product.attributes, &product.media] {
+        json.read().map_err(|error| diesel::result::Error::DeserializationError(error.into()))?;
+    }
+    Ok(product)
 }
 
 fn has_key(key: &ProductKey) -> Condition {
@@ -130,7 +134,7 @@ pub async fn insert(
         .await
 }
 
-/// Sets these columns of a product, its next version, and when that was. A change of stock alone, the commonest by far, stays
+/// Sets these columns of a product, its next version, and when that was. A change of stock alone, the commonest, stays
 /// prepared; diesel's own `UPDATE` never does.
 pub async fn update(
     connection: &mut AsyncPgConnection,
@@ -168,6 +172,61 @@ impl<V: QueryFragment<Pg>> QueryFragment<Pg> for Update<V> {
         out.push_bind_param::<diesel::sql_types::Uuid, _>(&self.id)?;
         out.push_sql(" RETURNING ");
         self.columns.walk_ast(out)
+    }
+}
+
+/// Adds to the stock of the product with this key, which is the commonest change by far: where there is such a product, its
+/// stock is `change_from` if that is given, and it becomes another that there may be. Returns the product before and after.
+pub async fn adjust_stock(
+    connection: &mut AsyncPgConnection,
+    key: &ProductKey,
+    delta: i32,
+    change_from: Option<i32>,
+) -> QueryResult<Option<(Product, Product)>> {
+    let query = AdjustStock { has_key: has_key(key), delta, change_from, now: Utc::now() };
+    let adjusted: Option<(Product, DateTime<Utc>)> = query.get_result(connection).await.optional()?;
+    let Some((after, updated_at)) = adjusted else { return Ok(None) };
+    let after = readable(after)?;
+    let before = Product { stock: after.stock - delta, version: after.version - 1, updated_at, ..after.clone() };
+    Ok(Some((before, after)))
+}
+
+struct AdjustStock {
+    has_key: Condition,
+    delta: i32,
+    change_from: Option<i32>,
+    now: DateTime<Utc>,
+}
+
+impl Query for AdjustStock {
+    type SqlType = (SqlTypeOf<AsSelect<Product, Pg>>, Timestamptz);
+}
+
+impl QueryId for AdjustStock {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for AdjustStock {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("UPDATE products SET version = products.version + 1, updated_at = ");
+        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql(", stock = before.stock + ");
+        out.push_bind_param::<Integer, _>(&self.delta)?;
+        // Locked first, so that it is the latest that is looked at.
+        out.push_sql(" FROM (SELECT id, stock, updated_at FROM products WHERE ");
+        self.has_key.walk_ast(out.reborrow())?;
+        out.push_sql(" FOR NO KEY UPDATE) AS before WHERE products.id = before.id AND before.stock = coalesce(");
+        out.push_bind_param::<Nullable<Integer>, _>(&self.change_from)?;
+        out.push_sql(", before.stock) AND 0 <> ");
+        out.push_bind_param::<Integer, _>(&self.delta)?;
+        out.push_sql(" AND before.stock::bigint + ");
+        out.push_bind_param::<Integer, _>(&self.delta)?;
+        out.push_sql(&format!(" BETWEEN 0 AND {MAX_STOCK} RETURNING "));
+        Columns.walk_ast(out.reborrow())?;
+        out.push_sql(", before.updated_at");
+        Ok(())
     }
 }
 
