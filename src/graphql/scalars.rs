@@ -72,12 +72,10 @@ impl DateTime {
             text.extend_from_slice(before.as_bytes());
             text.extend_from_slice(&two(number));
         }
-        let length = if micros == 0 {
-            19
-        } else if micros % 1000 == 0 {
-            23
-        } else {
-            26
+        let length = match (micros, micros % 1000) {
+            (0, _) => 19,
+            (_, 0) => 23,
+            _ => 26,
         };
         text.truncate(start + length);
         text.push(b'Z');

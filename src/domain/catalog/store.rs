@@ -175,8 +175,8 @@ impl<V: QueryFragment<Pg>> QueryFragment<Pg> for Update<V> {
     }
 }
 
-/// Adds to the stock of the product with this key, which is the commonest change by far: where there is such a product, its
-/// stock is `change_from` if that is given, and it becomes another that there may be. Returns the product before and after.
+/// Adds to the stock of the product with this key, in one statement, since no change is as frequent. Returns the product before
+/// and after; `None` if there is no such product, its stock is not `change_from`, or it would stay or become what cannot be.
 pub async fn adjust_stock(
     connection: &mut AsyncPgConnection,
     key: &ProductKey,
