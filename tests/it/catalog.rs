@@ -250,6 +250,26 @@ async fn stock_is_adjusted_by_what_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_later_than_the_one_before_whatever_the_clock_says() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    let by = json!({ "by": { "sku": staff.create_product(json!({ "name": "Early", "stock": 1 })).await["sku"] } });
+    // As by an instance whose clock is ahead.
+    let ahead = "UPDATE products SET updated_at = '2100-01-01T00:00:00Z'";
+    server.database.connect().await.execute(ahead, &[]).await.unwrap();
+    let changes = [
+        ("adjustStock", "delta: 1", "2100-01-01T00:00:00.000001Z"),
+        ("updateProduct", "patch: { stock: 7 }", "2100-01-01T00:00:00.000002Z"),
+        ("updateProduct", "patch: { name: \"Late\" }", "2100-01-01T00:00:00.000003Z"),
+    ];
+    for (mutation, change, at) in changes {
+        let document =
+            format!("mutation($by: ProductKey!) {{ {mutation}(by: $by, {change}) {{ product {{ updatedAt }} }} }}");
+        assert_eq!(staff.data(&document, by.clone()).await[mutation]["product"]["updatedAt"], at);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_product_is_gone_everywhere() {
     let server = TestServer::start().await;
     let staff = server.signed_in(Role::Staff).await;

@@ -134,24 +134,32 @@ pub async fn insert(
         .await
 }
 
-/// Sets these columns of a product, its next version, and when that was. A change of stock alone, the commonest, stays
-/// prepared; diesel's own `UPDATE` never does.
+/// Sets these columns of a product, its next version, and when that was: later than the last time, whatever the clock says. A
+/// change of stock alone, the commonest, stays prepared; diesel's own `UPDATE` never does.
 pub async fn update(
     connection: &mut AsyncPgConnection,
     id: ProductId,
     changes: &ProductChanges<'_>,
 ) -> QueryResult<Product> {
     let kept = *changes == ProductChanges { stock: changes.stock, ..ProductChanges::default() };
-    let values = (changes, products::version.eq(products::version + 1), products::updated_at.eq(Utc::now()));
-    let query = Update { values: values.as_changeset(), id, columns: Columns };
+    let query = Update { values: changes.as_changeset(), now: Utc::now(), id };
     Shaped { query, kept }.get_result(connection).await
+}
+
+/// The next version of a product, and when that was. The clocks of two instances may differ, and who waits for a lock has
+/// looked at theirs before: it is later than the last time all the same.
+fn walk_next_version<'b>(now: &'b DateTime<Utc>, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("version = products.version + 1, updated_at = greatest(");
+    out.push_bind_param::<Timestamptz, _>(now)?;
+    out.push_sql(", products.updated_at + interval '1 microsecond')");
+    Ok(())
 }
 
 /// Changes one product.
 struct Update<V> {
     values: V,
+    now: DateTime<Utc>,
     id: ProductId,
-    columns: Columns,
 }
 
 impl<V> Query for Update<V> {
@@ -168,10 +176,12 @@ impl<V: QueryFragment<Pg>> QueryFragment<Pg> for Update<V> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("UPDATE products SET ");
         self.values.walk_ast(out.reborrow())?;
+        out.push_sql(", ");
+        walk_next_version(&self.now, out.reborrow())?;
         out.push_sql(" WHERE id = ");
         out.push_bind_param::<diesel::sql_types::Uuid, _>(&self.id)?;
         out.push_sql(" RETURNING ");
-        self.columns.walk_ast(out)
+        Columns.walk_ast(out)
     }
 }
 
@@ -210,11 +220,11 @@ impl QueryId for AdjustStock {
 
 impl QueryFragment<Pg> for AdjustStock {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("UPDATE products SET version = products.version + 1, updated_at = ");
-        out.push_bind_param::<Timestamptz, _>(&self.now)?;
+        out.push_sql("UPDATE products SET ");
+        walk_next_version(&self.now, out.reborrow())?;
         out.push_sql(", stock = before.stock + ");
         out.push_bind_param::<Integer, _>(&self.delta)?;
-        // Locked first, so that it is the latest that is looked at.
+        // Locked first, so that it is the latest that is added to.
         out.push_sql(" FROM (SELECT id, stock, updated_at FROM products WHERE ");
         self.has_key.walk_ast(out.reborrow())?;
         out.push_sql(" FOR NO KEY UPDATE) AS before WHERE products.id = before.id AND before.stock = coalesce(");
