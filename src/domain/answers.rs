@@ -42,9 +42,6 @@ const ABOUT: u64 = 8 * 1024;
 const LEASE: Duration = Duration::from_millis(100);
 /// How often they look for it meanwhile.
 const LOOKS: u32 = 20;
-/// How long nobody is told of an answer, so that those of the same moment are sent to Redis together: to wake it for each
-/// costs more than to keep it.
-const GATHERING: Duration = Duration::from_millis(1);
 
 /// Whether other instances may have an answer too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +301,6 @@ impl Core {
                 let (core, size) = (Arc::clone(self), bytes.len());
                 tokio::spawn(
                     async move {
-                        tokio::time::sleep(GATHERING).await;
                         match (&core.infra.redis, ttl) {
                             (Some(redis), Some(ttl)) => redis.set(&name, &bytes, ttl).await,
                             // No answer lives longer for being amended.

@@ -24,6 +24,9 @@ use crate::infra::{telemetry, tls};
 
 /// After a failure Redis is left alone this long; then one request tries it again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long what is to be kept waits for other such, so that they are sent together: to wake Redis for each costs more than to
+/// keep it.
+const GATHERING: Duration = Duration::from_millis(1);
 /// A larger value is neither kept nor believed, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;
 
@@ -121,6 +124,7 @@ impl Redis {
             return;
         }
         let (key, ttl) = (self.key(key), millis(ttl));
+        tokio::time::sleep(GATHERING).await;
         self.patiently("PSETEX", async |redis| redis.pset_ex::<_, _, ()>(key, value, ttl).await).await;
     }
 
@@ -131,6 +135,7 @@ impl Redis {
         }
         let options = SetOptions::default().conditional_set(ExistenceCheck::XX).with_expiration(SetExpiry::KEEPTTL);
         let key = self.key(key);
+        tokio::time::sleep(GATHERING).await;
         self.patiently("SET", async |redis| redis.set_options::<_, _, ()>(key, value, options).await).await;
     }
 
