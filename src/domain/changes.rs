@@ -6,14 +6,10 @@
 //! others changed is read from the log, what this process changed it knows.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use diesel::expression::AsExpression;
-use diesel::pg::Pg;
-use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{self, Array, Jsonb, Nullable, Text};
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, JoinOnDsl, NullableExpressionMethods, QueryDsl, QueryResult, Queryable,
@@ -29,6 +25,7 @@ use crate::config::Freshness;
 use crate::domain::catalog::touch::{Interest, Sight};
 use crate::domain::error::Error;
 use crate::domain::ids::{UserId, text_enum};
+use crate::domain::json::Json;
 use crate::domain::reads::{Moment, Token};
 use crate::domain::transaction::Transaction;
 use crate::infra::Infra;
@@ -79,23 +76,9 @@ pub struct Change {
     /// `None` for [`Kind::Bulk`] alone.
     pub id: Option<Uuid>,
     /// All that a filter, a sort or an audit can see of it, before and after.
-    before: Option<Written>,
-    after: Option<Written>,
+    before: Option<Json>,
+    after: Option<Json>,
     sight: Option<Sight>,
-}
-
-/// A value as JSON: it goes into a `jsonb` as it is.
-#[derive(Debug, AsExpression)]
-#[diesel(sql_type = Jsonb)]
-struct Written(Vec<u8>);
-
-impl ToSql<Jsonb, Pg> for Written {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        // See `jsonb_recv` in PostgreSQL: the release of its form comes first.
-        out.write_all(&[1])?;
-        out.write_all(&self.0)?;
-        Ok(IsNull::No)
-    }
 }
 
 /// What a change can be of.
@@ -130,7 +113,7 @@ impl Change {
     }
 
     fn of<S: Subject>(entity: Entity, kind: Kind, id: Uuid, before: Option<&S>, after: Option<&S>) -> Self {
-        let json = |side: Option<&S>| side.and_then(|value| serde_json::to_vec(value).ok().map(Written));
+        let json = |side: Option<&S>| side.and_then(|value| Json::of(value).ok());
         let sight = S::sight(before, after);
         Self { entity, kind, id: Some(id), before: json(before), after: json(after), sight }
     }

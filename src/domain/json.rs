@@ -1,25 +1,37 @@
 //! JSON as PostgreSQL keeps it. Most of what is read nobody looks into, and to take it apart would cost as much as all the
 //! other columns together.
 
+use std::io::Write;
 use std::sync::OnceLock;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// The first byte of a `jsonb` as it is sent (`jsonb_send` in PostgreSQL).
+/// The first byte of a `jsonb` as it is sent (`jsonb_send` and `jsonb_recv` in PostgreSQL).
 const RELEASE: u8 = 1;
 
 /// A JSON value that is parsed when somebody looks into it. In compact forms it is its text, in JSON it is itself.
-#[derive(Clone, Debug, FromSqlRow)]
+#[derive(Clone, Debug, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Jsonb)]
 pub struct Json {
     text: Box<str>,
     value: OnceLock<Value>,
 }
 
 impl Json {
+    /// A value, put into words.
+    ///
+    /// # Errors
+    /// When it cannot be JSON.
+    pub fn of(value: &impl Serialize) -> serde_json::Result<Self> {
+        serde_json::to_string(value).map(|text| text.into_boxed_str().into())
+    }
+
     /// What it says; null where that is beyond what can be read, such as a number of a thousand digits.
     pub fn value(&self) -> &Value {
         static NULL: Value = Value::Null;
@@ -67,6 +79,14 @@ impl FromSql<Jsonb, Pg> for Json {
             Some((&RELEASE, text)) => Ok(Box::<str>::from(std::str::from_utf8(text)?).into()),
             _ => Err("jsonb of an unknown release".into()),
         }
+    }
+}
+
+impl ToSql<Jsonb, Pg> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[RELEASE])?;
+        out.write_all(self.text.as_bytes())?;
+        Ok(IsNull::No)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod entry;
 pub mod error;
 pub mod feed;
 pub mod ids;
+pub mod json;
 pub mod page;
 pub mod reads;
 pub mod replicas;

@@ -6,7 +6,6 @@ pub mod cursor;
 pub mod demo;
 pub mod events;
 pub mod filter;
-mod json;
 pub mod list;
 pub mod model;
 pub mod money;

@@ -7,10 +7,10 @@ use diesel::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::catalog::json::Json;
 use crate::domain::catalog::money::{self, MoneyDraft, format_minor};
 use crate::domain::error::{FieldErrorCode, FieldErrors};
 use crate::domain::ids::{CategoryId, ProductId, UserId, text_enum};
+use crate::domain::json::Json;
 use crate::domain::text::{self, Problem};
 use crate::domain::time;
 use crate::infra::schema::products;
