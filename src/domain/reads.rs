@@ -111,7 +111,7 @@ impl Core {
     pub(in crate::domain) async fn read<T, R>(&self, read: R) -> Result<T, Error>
     where
         R: for<'c> AsyncFn(&'c mut AsyncPgConnection) -> QueryResult<T>
-            + for<'c> Work<'c, AsyncPgConnection, QueryResult<T>>,
+            + for<'c> Work<&'c mut AsyncPgConnection, QueryResult<T>>,
     {
         let version = match &self.reads {
             _ if self.replicas.is_empty() => None,
@@ -133,6 +133,22 @@ impl Core {
             self.replicas.failed(&self.infra);
         }
         Ok(read(&mut *self.infra.db.spare().await?).await?)
+    }
+
+    /// The same of what PostgreSQL does at once, on a connection that is shared: what is asked at the same time is sent and
+    /// answered together, since to wake each other costs both sides as much as the rest. Of a replica everybody has a connection
+    /// of their own, on which they ask first what it has seen.
+    pub(in crate::domain) async fn read_together<T, R>(&self, read: R) -> Result<T, Error>
+    where
+        R: for<'c> AsyncFn(&'c AsyncPgConnection) -> QueryResult<T>
+            + for<'c> Work<&'c AsyncPgConnection, QueryResult<T>>,
+        T: Send,
+    {
+        if !self.replicas.is_empty() {
+            return self.read(async |connection| read(connection).await).await;
+        }
+        let connection = self.infra.db.read_together().await?;
+        Ok(read(&connection).await?)
     }
 
     /// What a replica must have seen to be read by whoever reads at this moment; `None`: nothing but the primary will do.

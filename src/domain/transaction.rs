@@ -149,13 +149,13 @@ pub(crate) use failures;
 
 /// What is done on a connection or in a transaction, perhaps more than once, of which one is committed; in a future that
 /// threads may hand on, which an async closure's type alone does not say.
-pub trait Work<'c, C: 'c, R>: Fn(&'c mut C) -> <Self as Work<'c, C, R>>::Future + Send + Sync {
+pub trait Work<C, R>: Fn(C) -> <Self as Work<C, R>>::Future + Send + Sync {
     type Future: Future<Output = R> + Send;
 }
 
-impl<'c, C: 'c, R, F, Fut> Work<'c, C, R> for F
+impl<C, R, F, Fut> Work<C, R> for F
 where
-    F: Fn(&'c mut C) -> Fut + Send + Sync,
+    F: Fn(C) -> Fut + Send + Sync,
     Fut: Future<Output = R> + Send,
 {
     type Future = Fut;
@@ -171,7 +171,7 @@ impl Core {
     where
         T: Serialize + DeserializeOwned + Send,
         E: Failure,
-        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
+        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<&'c mut Transaction, Result<T, E>>,
     {
         let once = mandate.once.as_ref();
         let (mut attempt, mut is_unknown) = (1, false);
@@ -204,7 +204,7 @@ impl Core {
     where
         T: Serialize + DeserializeOwned + Send,
         E: Failure,
-        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
+        W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<&'c mut Transaction, Result<T, E>>,
     {
         let connection = self.infra.db.write().await.map_err(Error::from)?;
         let mut transaction = Transaction { connection, recorded: Vec::new() };
@@ -228,7 +228,7 @@ async fn run<T, E, W>(transaction: &mut Transaction, once: Option<&Once>, work: 
 where
     T: Serialize + DeserializeOwned + Send,
     E: Failure,
-    W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<'c, Transaction, Result<T, E>>,
+    W: for<'c> AsyncFn(&'c mut Transaction) -> Result<T, E> + for<'c> Work<&'c mut Transaction, Result<T, E>>,
 {
     let Some(once) = once else { return work(transaction).await };
     if claim(transaction, once).await? == 0 {

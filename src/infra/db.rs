@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,10 @@ use crate::infra::tls::{self, Verify};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for an answer after PostgreSQL must have ended the statement by itself.
 const GRACE: Duration = Duration::from_secs(1);
+/// How many may join whoever has a connection that is shared, and for how long, before it goes back to the pool: others wait
+/// there for one of their own, and whatever holds one up is not to hold up more.
+const COMPANIONS: u32 = 15;
+const COMPANY: Duration = Duration::from_millis(100);
 /// Where tables are. What is made without a schema's name is made in the first of them.
 pub const SEARCH_PATH: &str = "public, accounts, catalog, shared";
 
@@ -191,6 +195,13 @@ impl Database {
         self.read.get().await
     }
 
+    /// The same, shared with others who read at the same time, unless a pooler is between. It is for what PostgreSQL does at
+    /// once: a question is sent without waiting for the answers to those before, but answered after them. Whoever joins waits
+    /// for no connection.
+    pub async fn read_together(&self) -> Result<Arc<Connection>, NoConnection> {
+        self.read.share().await
+    }
+
     /// A connection for a command.
     pub async fn write(&self) -> Result<Connection, NoConnection> {
         self.write.get().await
@@ -286,6 +297,15 @@ struct Gated {
     connector: Arc<Connector>,
     wait: Duration,
     figures: Figures,
+    shared: Mutex<Shared>,
+}
+
+/// The connection that was last lent to be shared.
+#[derive(Default)]
+struct Shared {
+    connection: Weak<Connection>,
+    lent: Option<Instant>,
+    joined: u32,
 }
 
 impl Gated {
@@ -315,7 +335,24 @@ impl Gated {
             .retry_connection(false)
             .build_unchecked(manager);
         let turns = Arc::new(Semaphore::new(size as usize));
-        Self { name, pool, turns, connector, wait: settings.database_wait, figures: figures.clone() }
+        let (wait, figures, shared) = (settings.database_wait, figures.clone(), Mutex::default());
+        Self { name, pool, turns, connector, wait, figures, shared }
+    }
+
+    /// A connection that others may join, which may be one that somebody else has.
+    async fn share(&self) -> Result<Arc<Connection>, NoConnection> {
+        // Not every pooler takes a question before it has answered the last one.
+        let may_join = self.connector.is_kept.load(Ordering::Relaxed);
+        if let Some(connection) = may_join.then(|| self.shared().join()).flatten() {
+            return Ok(connection);
+        }
+        let connection = Arc::new(self.get().await?);
+        *self.shared() = Shared { connection: Arc::downgrade(&connection), lent: Some(Instant::now()), joined: 0 };
+        Ok(connection)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn get(&self) -> Result<Connection, NoConnection> {
@@ -347,6 +384,16 @@ impl Gated {
     }
 }
 
+impl Shared {
+    /// The connection, if somebody still has it who may be joined.
+    fn join(&mut self) -> Option<Arc<Connection>> {
+        let may_join = self.joined < COMPANIONS && self.lent?.elapsed() < COMPANY;
+        let connection = self.connection.upgrade().filter(|_| may_join)?;
+        self.joined += 1;
+        Some(connection)
+    }
+}
+
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -356,15 +403,52 @@ pub enum Access {
 
 /// What a connection tells the task that moves its bytes.
 struct Asked {
-    /// Since when a statement has had no answer.
-    since: Arc<Mutex<Option<Instant>>>,
+    under_way: Arc<Mutex<UnderWay>>,
     /// Dropped with the connection.
     _alive: oneshot::Sender<()>,
 }
 
 impl Asked {
-    fn is(&self, since: Option<Instant>) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Statements without an answer.
+#[derive(Default)]
+struct UnderWay {
+    statements: Vec<Statement>,
+    /// When the last one was asked, or answered.
+    since: Option<Instant>,
+}
+
+struct Statement {
+    /// Who asked, of several that share the connection.
+    task: Option<tokio::task::Id>,
+    at: Instant,
+    span: Span,
+}
+
+impl UnderWay {
+    fn begin(&mut self, span: Span) {
+        let at = Instant::now();
+        self.statements.push(Statement { task: tokio::task::try_id(), at, span });
+        self.since = Some(at);
+    }
+
+    /// Ends what this task asked, and returns its span.
+    fn end(&mut self) -> Option<Span> {
+        let task = tokio::task::try_id();
+        let ended = self.statements.iter().rposition(|statement| statement.task == task)?;
+        self.since = Some(Instant::now());
+        let ended = self.statements.remove(ended);
+        // PostgreSQL answers in order, so whoever asked before and is no companion does not wait any more.
+        self.statements.retain(|statement| ended.at.saturating_duration_since(statement.at) < COMPANY);
+        Some(ended.span)
+    }
+
+    fn is_overdue(&self, patience: Duration) -> bool {
+        !self.statements.is_empty() && self.since.is_some_and(|since| since.elapsed() > patience)
     }
 }
 
@@ -372,7 +456,7 @@ impl Asked {
 /// so then nobody is at the other end, and whoever waits must not wait for ever with a place in the pool.
 async fn drive(
     connection: Driver,
-    since: Arc<Mutex<Option<Instant>>>,
+    under_way: Arc<Mutex<UnderWay>>,
     patience: Duration,
     gone: oneshot::Receiver<()>,
     place: String,
@@ -381,8 +465,7 @@ async fn drive(
         let mut ticks = tokio::time::interval(GRACE);
         loop {
             ticks.tick().await;
-            let since = *since.lock().unwrap_or_else(PoisonError::into_inner);
-            if since.is_some_and(|since| since.elapsed() > patience) {
+            if under_way.lock().unwrap_or_else(PoisonError::into_inner).is_overdue(patience) {
                 return;
             }
         }
@@ -480,28 +563,25 @@ impl Connector {
             return Ok(connection);
         };
         let (alive, gone) = oneshot::channel();
-        let asked = Asked { since: Arc::default(), _alive: alive };
-        tokio::spawn(drive(io, Arc::clone(&asked.since), self.patience, gone, self.place()));
+        let asked = Asked { under_way: Arc::default(), _alive: alive };
+        tokio::spawn(drive(io, Arc::clone(&asked.under_way), self.patience, gone, self.place()));
         let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute(&self.setup()).await?;
-        let mut span = Span::none();
         connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
             InstrumentationEvent::StartQuery { query, .. } => {
-                asked.is(Some(Instant::now()));
                 statements.fetch_add(1, Ordering::Relaxed);
                 // Values may be personal: the statement alone is logged and traced.
                 let text = || query.to_string().split(" -- binds:").next().unwrap_or_default().to_owned();
-                span = telemetry::call("postgresql", text);
+                asked.under_way().begin(telemetry::call("postgresql", text));
                 if tracing::enabled!(target: "sql", tracing::Level::DEBUG) {
                     tracing::debug!(target: "sql", "{}", text());
                 }
             }
             InstrumentationEvent::FinishQuery { error, .. } => {
-                asked.is(None);
-                if error.is_some() {
+                let span = asked.under_way().end();
+                if let Some(span) = span.filter(|_| error.is_some()) {
                     span.record("otel.status_code", "ERROR");
                 }
-                span = Span::none();
             }
             _ => {}
         });
@@ -564,4 +644,37 @@ fn parse_url(url: &str) -> anyhow::Result<(tokio_postgres::Config, Verify)> {
     };
     config.ssl_mode(ssl_mode);
     Ok((config, verify))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks in a task of its own, which stays for the answer or does not.
+    async fn ask(under_way: &Arc<Mutex<UnderWay>>, stays: bool) {
+        let under_way = Arc::clone(under_way);
+        let asked = tokio::spawn(async move {
+            let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.begin(Span::none());
+            stays.then(|| under_way.end())
+        });
+        assert!(asked.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_what_its_task_asked_and_what_was_asked_well_before() {
+        let under_way: Arc<Mutex<UnderWay>> = Arc::default();
+        let lock = || under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(&under_way, false).await;
+        assert!(lock().is_overdue(Duration::ZERO) && !lock().is_overdue(GRACE));
+        assert!(lock().end().is_none(), "this task has asked nothing");
+        // It may have been sent a moment later all the same.
+        ask(&under_way, true).await;
+        assert!(lock().is_overdue(Duration::ZERO));
+        for statement in &mut lock().statements {
+            statement.at = statement.at.checked_sub(COMPANY).unwrap_or(statement.at);
+        }
+        ask(&under_way, true).await;
+        assert!(!lock().is_overdue(Duration::ZERO));
+    }
 }

@@ -10,7 +10,7 @@ use stockroom::domain::catalog::commands::{seed_categories, seed_products};
 
 use crate::support::process::{Server, instance_flags, sign_in, signing_key};
 use crate::support::servers::{RedisServer, TestDatabase, servers};
-use crate::support::{Client, TestServer};
+use crate::support::{Client, TestServer, eventually};
 
 /// Searches of a flood; a million take a quarter of an hour.
 const SEARCHES: usize = 3_000;
@@ -508,6 +508,70 @@ async fn of_instances_that_miss_the_same_at_once_one_asks_the_database() {
         }
     }
     panic!("each of them asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_asked_for_at_once_share_a_connection_and_a_search_has_its_own() {
+    let flags = ["--database-pool-size", "1", "--database-wait", "30s", "--statement-timeout", "1m"];
+    let server = TestServer::start_with(&[&flags[..], &["--request-timeout", "1m"]].concat()).await;
+    let staff = server.signed_in(Role::Staff).await;
+    staff.create_product(json!({ "name": "One" })).await;
+    let ask = |first: i64, search: Option<&'static str>| {
+        let client = server.anonymous();
+        let query =
+            "query($first: Int, $search: String) { products(first: $first, search: $search) { nodes { name } } }";
+        tokio::spawn(async move { client.send(query, json!({ "first": first, "search": search })).await })
+    };
+    // The statement is known to the connection from now on.
+    ask(100, None).await.unwrap();
+    let (mut holder, watcher) = (server.database.connect().await, server.database.connect().await);
+    let waiting = "datname = current_database() AND wait_event_type = 'Lock'";
+    let statements = || server.core.infra.db.statements();
+    // They may join for a tenth of a second; a machine that stands still for so long has another chance.
+    for attempt in 0..5 {
+        let held = holder.transaction().await.unwrap();
+        held.batch_execute("LOCK TABLE products").await.unwrap();
+        let before = statements();
+        let lists: Vec<_> = (1..=16).map(|first| ask(attempt * 16 + first, None)).collect();
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if statements() - before == 16 {
+                break;
+            }
+        }
+        let search = ask(1 + attempt, Some("one"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let have_joined = statements() - before;
+        let (count, cancelled): (i64, i64) = {
+            let ask = format!(
+                "SELECT count(*), count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity WHERE {waiting}"
+            );
+            let row = watcher.query_one(&ask, &[]).await.unwrap();
+            (row.get(0), row.get(1))
+        };
+        assert_eq!((count, cancelled), (1, 1), "there is but one connection");
+        eventually("the next waits", async || {
+            let ask = format!("SELECT count(*) FROM pg_stat_activity WHERE {waiting}");
+            watcher.query_one(&ask, &[]).await.unwrap().get::<_, i64>(0) == 1
+        })
+        .await;
+        held.rollback().await.unwrap();
+        let (mut answered, mut failed) = (0, 0);
+        for list in lists {
+            let answer = list.await.unwrap();
+            match answer["errors"].is_null() {
+                true => answered += u64::from(answer["data"]["products"]["nodes"] == json!([{ "name": "One" }])),
+                false => failed += 1,
+            }
+        }
+        // Whoever's statement was cancelled is told, and nobody else.
+        assert_eq!((answered, failed), (15, 1));
+        assert_eq!(search.await.unwrap()["data"]["products"]["nodes"], json!([{ "name": "One" }]));
+        if have_joined == 16 {
+            return;
+        }
+    }
+    panic!("they waited for each other");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,10 @@ pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>
     let (list, page) = (Arc::clone(list), window.clone());
     core.answer(PAGES, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &list).await?;
-        let rows = core.read(async |connection| store::page(connection, &list, &page, &tree).await).await?;
+        let rows = match store::is_walk(&list, &page, &tree) {
+            true => core.read_together(async |connection| store::page(connection, &list, &page, &tree).await).await?,
+            false => core.read(async |connection| store::page(connection, &list, &page, &tree).await).await?,
+        };
         let interest = Interest::page(&list, &page, &rows, &tree);
         Ok((page.page(rows), Dependencies::on(interest)))
     })

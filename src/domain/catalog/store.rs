@@ -246,7 +246,7 @@ pub async fn delete(connection: &mut AsyncPgConnection, id: ProductId) -> QueryR
 
 /// Products of the list in the window, in the window's direction; one more than fit.
 pub async fn page(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     list: &List,
     window: &Window<Cursor>,
     tree: &Tree,
@@ -254,7 +254,7 @@ pub async fn page(
     let kept = is_kept(&shape(list, window, tree));
     if let Some(search) = &list.search {
         let query = SearchPage::new(list, search, window, tree);
-        let rows: Vec<(Product, f64)> = Shaped { query, kept }.load(connection).await?;
+        let rows: Vec<(Product, f64)> = Shaped { query, kept }.load(&mut connection).await?;
         return Ok(rows.into_iter().map(|(product, distance)| Found { product, distance }).collect());
     }
     let within = only_category(&list.filter, tree);
@@ -268,14 +268,14 @@ pub async fn page(
     let query = query.order_by(Order { sort: list.sort.clone(), backward: window.backward });
     let (limit, offset) = (window.limit(), i64::from(window.offset));
     let rows: Vec<Product> = match is_walk(list, window, tree) {
-        true => Shaped { query: Walk { query, limit }, kept }.load(connection).await?,
-        false => Shaped { query: query.limit(limit).offset(offset), kept }.load(connection).await?,
+        true => Shaped { query: Walk { query, limit }, kept }.load(&mut connection).await?,
+        false => Shaped { query: query.limit(limit).offset(offset), kept }.load(&mut connection).await?,
     };
     Ok(rows.into_iter().map(|product| Found { product, distance: 0.0 }).collect())
 }
 
 /// Whether the page is read from an index in its order, whatever the values in its statement are.
-fn is_walk(list: &List, window: &Window<Cursor>, tree: &Tree) -> bool {
+pub fn is_walk(list: &List, window: &Window<Cursor>, tree: &Tree) -> bool {
     let in_category = only_category(&list.filter, tree).is_some();
     list.search.is_none()
         && window.offset == 0
