@@ -232,7 +232,7 @@ impl Core {
             return flight.landing.clone();
         }
         self.infra.metrics.flights.get_or_create(&[("role", "leader")]).inc();
-        let core = self.for_all(version);
+        let core = self.for_all(Moment { version, life: key.life });
         // Owned: whoever started it may hang up without harm to the others.
         let task = async move {
             let flight = AssertUnwindSafe(core.fly(region, key, version, source, load)).catch_unwind().await;

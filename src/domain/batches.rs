@@ -135,7 +135,8 @@ impl Core {
             let (Some(first), Some(moment)) = (asked.first(), latest) else { continue };
             let ids: BTreeSet<Uuid> = asked.iter().flat_map(|waiting| waiting.ids.iter().copied()).collect();
             let read_at: Option<Vec<Version>> = asked.iter().map(|waiting| waiting.read_at).collect();
-            let core = self.reading_at(read_at.and_then(|versions| versions.into_iter().max()));
+            let read_at = read_at.and_then(|versions| versions.into_iter().max());
+            let core = self.reading_at(read_at.map(|version| Moment { version, ..moment }));
             let loading = AssertUnwindSafe(load(core, ids.into_iter().map(I::from).collect())).catch_unwind();
             let loaded = loading.instrument(first.span.clone()).await;
             let loaded = loaded.unwrap_or_else(|_| Err(Error::internal(anyhow::anyhow!("a load panicked"))));

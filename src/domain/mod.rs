@@ -30,9 +30,9 @@ use std::time::Duration;
 use crate::config::{Services, Settings};
 use crate::domain::accounts::Accounts;
 use crate::domain::answers::Answers;
-use crate::domain::changes::{Gate, Version};
+use crate::domain::changes::Gate;
 use crate::domain::feed::Feed;
-use crate::domain::reads::Reads;
+use crate::domain::reads::{Moment, Reads};
 use crate::domain::replicas::Replicas;
 use crate::infra::Infra;
 
@@ -51,8 +51,8 @@ pub struct Core {
     pub services: Services,
     /// What is read on behalf of one query goes here, too.
     reads: Option<Arc<Reads>>,
-    /// What is read on behalf of many queries must be seen at this version.
-    read_at: Option<Version>,
+    /// What is read on behalf of many queries is read at this moment, and must be seen at its version.
+    read_at: Option<Moment>,
     replicas: Arc<Replicas>,
 }
 
@@ -91,13 +91,13 @@ impl Core {
         Arc::new(Self { reads: Some(reads), ..self.clone() })
     }
 
-    /// The same for whoever reads on behalf of many, at this version.
-    fn for_all(self: &Arc<Self>, version: Version) -> Arc<Self> {
-        if self.reads.is_some() { self.reading_at(Some(version)) } else { Arc::clone(self) }
+    /// The same for whoever reads on behalf of many, at this moment.
+    fn for_all(self: &Arc<Self>, moment: Moment) -> Arc<Self> {
+        if self.reads.is_some() { self.reading_at(Some(moment)) } else { Arc::clone(self) }
     }
 
-    /// The same for whoever reads on behalf of many, from replicas that have seen a version, if that is told.
-    fn reading_at(&self, read_at: Option<Version>) -> Arc<Self> {
+    /// The same for whoever reads on behalf of many, from replicas that have seen a moment's version, if that is told.
+    fn reading_at(&self, read_at: Option<Moment>) -> Arc<Self> {
         Arc::new(Self { reads: None, read_at, ..self.clone() })
     }
 }

@@ -93,11 +93,13 @@ impl Reads {
 }
 
 impl Core {
-    /// The moment of a read; for a query the one at which it began to read, which is not before its question.
+    /// The moment of a read; for a query the one at which it began to read, which is not before its question, also where it is
+    /// read on behalf of many.
     pub(in crate::domain) async fn moment(&self) -> Result<Moment, Error> {
-        match &self.reads {
-            Some(reads) => reads.moment(&self.gate).await,
-            None => Ok(Moment { version: self.gate.version().await?, life: self.gate.life() }),
+        match (&self.reads, self.read_at) {
+            (Some(reads), _) => reads.moment(&self.gate).await,
+            (None, Some(moment)) => Ok(moment),
+            (None, None) => Ok(Moment { version: self.gate.version().await?, life: self.gate.life() }),
         }
     }
 
@@ -116,7 +118,7 @@ impl Core {
         let version = match &self.reads {
             _ if self.replicas.is_empty() => None,
             Some(reads) => Some(reads.moment(&self.gate).await?.version),
-            None => self.read_at,
+            None => self.read_at.map(|moment| moment.version),
         };
         let Some(version) = version else { return Ok(read(&mut *self.infra.db.read().await?).await?) };
         if let Some((mut replica, gone)) = self.replicas.read(&self.infra, version).await {
@@ -153,7 +155,7 @@ impl Core {
 
     /// What a replica must have seen to be read by whoever reads at this moment; `None`: nothing but the primary will do.
     pub(in crate::domain) fn replica_at(&self, moment: Moment) -> Option<Version> {
-        if self.reads.is_some() { Some(moment.version) } else { self.read_at }
+        if self.reads.is_some() { Some(moment.version) } else { self.read_at.map(|moment| moment.version) }
     }
 
     /// Takes note of something that was read, and up to which version it is known to hold.

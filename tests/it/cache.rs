@@ -511,6 +511,25 @@ async fn of_instances_that_miss_the_same_at_once_one_asks_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cold_list_within_a_category_waits_for_the_register_once() {
+    let server = TestServer::start().await;
+    let staff = server.signed_in(Role::Staff).await;
+    let create = "mutation { createCategory(input: { name: \"Chairs\" }) { category { id } } }";
+    let category = staff.data(create, json!({})).await["createCategory"]["category"]["id"].take();
+    staff.create_product(json!({ "name": "Stool", "categoryId": category })).await;
+    let waits = || -> u64 {
+        let figures = server.core.infra.figures();
+        let count = figures.lines().find_map(|line| line.strip_prefix("stockroom_gate_seconds_count "));
+        count.and_then(|count| count.trim().parse().ok()).unwrap()
+    };
+    let list = "query($in: ID!) { products(filter: { category: { eq: $in } }) { totalCount nodes { name category { name } } } }";
+    let before = waits();
+    let data = server.anonymous().data(list, json!({ "in": category })).await;
+    assert_eq!(data["products"]["nodes"], json!([{ "name": "Stool", "category": { "name": "Chairs" } }]));
+    assert_eq!(waits() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_that_are_asked_for_at_once_share_a_connection_and_a_search_has_its_own() {
     let flags = ["--database-pool-size", "1", "--database-wait", "30s", "--statement-timeout", "1m"];
     let server = TestServer::start_with(&[&flags[..], &["--request-timeout", "1m"]].concat()).await;
