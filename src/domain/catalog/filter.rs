@@ -57,7 +57,7 @@ pub enum Test {
 }
 
 /// A field that holds text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TextField {
     Sku,
     Slug,

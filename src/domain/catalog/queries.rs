@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 
 use crate::domain::Core;
@@ -37,9 +38,11 @@ pub async fn products(core: &Arc<Core>, list: &Arc<List>, window: Window<Cursor>
     let (list, page) = (Arc::clone(list), window.clone());
     core.answer(PAGES, &question, async move |core: Arc<Core>| {
         let tree = tree_for(&core, &list).await?;
-        let rows = match store::is_walk(&list, &page, &tree) {
-            true => core.read_together(async |connection| store::page(connection, &list, &page, &tree).await).await?,
-            false => core.read(async |connection| store::page(connection, &list, &page, &tree).await).await?,
+        let is_walk = store::is_walk(&list, &page, &tree);
+        let read = async |connection: &AsyncPgConnection| store::page(connection, &list, &page, &tree, is_walk).await;
+        let rows = match is_walk {
+            true => core.read_together(read).await?,
+            false => core.read(async |connection| read(connection).await).await?,
         };
         let interest = Interest::page(&list, &page, &rows, &tree);
         Ok((page.page(rows), Dependencies::on(interest)))

@@ -1,6 +1,7 @@
 //! The catalogue's SQL: one function a statement, on a connection that the caller chose.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::discriminant;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -244,14 +245,16 @@ pub async fn delete(connection: &mut AsyncPgConnection, id: ProductId) -> QueryR
     diesel::delete(products::table.find(id)).execute(connection).await.map(|_| ())
 }
 
-/// Products of the list in the window, in the window's direction; one more than fit.
+/// Products of the list in the window, in the window's direction; one more than fit. Whoever asks knows how they are read; see
+/// [`is_walk`].
 pub async fn page(
     mut connection: &AsyncPgConnection,
     list: &List,
     window: &Window<Cursor>,
     tree: &Tree,
+    is_walk: bool,
 ) -> QueryResult<Vec<Found>> {
-    let kept = is_kept(&shape(list, window, tree));
+    let kept = is_kept(shape(list, window, tree, is_walk));
     if let Some(search) = &list.search {
         let query = SearchPage::new(list, search, window, tree);
         let rows: Vec<(Product, f64)> = Shaped { query, kept }.load(&mut connection).await?;
@@ -267,7 +270,7 @@ pub async fn page(
     }
     let query = query.order_by(Order { sort: list.sort.clone(), backward: window.backward });
     let (limit, offset) = (window.limit(), i64::from(window.offset));
-    let rows: Vec<Product> = match is_walk(list, window, tree) {
+    let rows: Vec<Product> = match is_walk {
         true => Shaped { query: Walk { query, limit }, kept }.load(&mut connection).await?,
         false => Shaped { query: query.limit(limit).offset(offset), kept }.load(&mut connection).await?,
     };
@@ -376,46 +379,68 @@ pub async fn count(
     if let Some(most) = most {
         rows = rows.limit(most);
     }
-    Shaped { query: CountRows(rows), kept: is_kept(&shape_of_filter(list, tree)) }.get_result(connection).await
+    Shaped { query: CountRows(rows), kept: is_kept(shape_of_count(list, tree)) }.get_result(connection).await
 }
 
 /// Shapes of statements that stay prepared; clients can make up any number, and each costs memory on both sides.
 const MAX_SHAPES: usize = 500;
 
 /// Whether statements of this shape stay prepared: the first so many do.
-fn is_kept(shape: &str) -> bool {
-    static SHAPES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+fn is_kept(shape: u64) -> bool {
+    static SHAPES: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
     let mut shapes = SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
-    shapes.contains(shape) || (shapes.len() < MAX_SHAPES && shapes.insert(shape.to_owned()))
+    shapes.contains(&shape) || (shapes.len() < MAX_SHAPES && shapes.insert(shape))
 }
 
-/// What of a page's statement does not depend on values.
-fn shape(list: &List, window: &Window<Cursor>, tree: &Tree) -> String {
+/// A digest of what of a page's statement does not depend on values.
+fn shape(list: &List, window: &Window<Cursor>, tree: &Tree, is_walk: bool) -> u64 {
+    let mut digest = DefaultHasher::new();
+    (&list.sort, window.backward, is_walk).hash(&mut digest);
     let is_ranked = matches!(list.sort.as_slice(), [(SortColumn::Distance, _), ..]);
-    let cursor = |cursor: &Cursor| {
-        let nothing: Vec<_> = cursor.0.iter().map(|value| *value == SortValue::Nothing).collect();
-        (cursor.0.iter().find(|_| is_ranked).cloned(), nothing)
-    };
-    let cursors = (window.after.as_ref().map(cursor), window.before.as_ref().map(cursor));
-    let is_walk = is_walk(list, window, tree);
-    format!("{:?} {} {is_walk} {cursors:?} {}", list.sort, window.backward, shape_of_filter(list, tree))
-}
-
-fn shape_of_filter(list: &List, tree: &Tree) -> String {
-    fn of(filter: &Filter, tree: &Tree) -> String {
-        let all = |parts: &[Filter]| parts.iter().map(|part| of(part, tree)).collect::<Vec<_>>().join(" ");
-        match filter {
-            Filter::All(parts) => format!("({})", all(parts)),
-            Filter::Any(parts) => format!("[{}]", all(parts)),
-            Filter::Not(inner) => format!("!{}", of(inner, tree)),
-            Filter::Is(Test::Category(roots)) => format!("C{}", tree.subtrees(roots).len() == 1),
-            Filter::Is(Test::Status(states)) => format!("S{}", states.len() == 1),
-            Filter::Is(Test::Text(field, test)) => format!("{field:?}{:?}", discriminant(test)),
-            Filter::Is(test) => format!("{:?}", discriminant(test)),
+    for cursor in [&window.after, &window.before] {
+        let values = cursor.as_ref().map_or(&[][..], |cursor| &cursor.0);
+        values.len().hash(&mut digest);
+        for (place, value) in values.iter().enumerate() {
+            (*value == SortValue::Nothing).hash(&mut digest);
+            // How far what a search finds is decides which of its ways are asked for.
+            if let (SortValue::Real(distance), true) = (value, is_ranked && place == 0) {
+                distance.to_bits().hash(&mut digest);
+            }
         }
     }
-    let ways = list.search.as_deref().map(search::shape);
-    format!("{ways:?} {}", of(&list.filter, tree))
+    hash_shape(list, tree, &mut digest);
+    digest.finish()
+}
+
+/// The same of a count's.
+fn shape_of_count(list: &List, tree: &Tree) -> u64 {
+    let mut digest = DefaultHasher::new();
+    hash_shape(list, tree, &mut digest);
+    digest.finish()
+}
+
+fn hash_shape(list: &List, tree: &Tree, digest: &mut DefaultHasher) {
+    fn hash(filter: &Filter, tree: &Tree, digest: &mut DefaultHasher) {
+        discriminant(filter).hash(digest);
+        match filter {
+            Filter::All(parts) | Filter::Any(parts) => {
+                parts.len().hash(digest);
+                parts.iter().for_each(|part| hash(part, tree, digest));
+            }
+            Filter::Not(inner) => hash(inner, tree, digest),
+            Filter::Is(test) => {
+                discriminant(test).hash(digest);
+                match test {
+                    Test::Category(roots) => (tree.subtrees(roots).len() == 1).hash(digest),
+                    Test::Status(states) => (states.len() == 1).hash(digest),
+                    Test::Text(field, test) => (field, discriminant(test)).hash(digest),
+                    _ => {}
+                }
+            }
+        }
+    }
+    list.search.as_deref().map(search::shape).hash(digest);
+    hash(&list.filter, tree, digest);
 }
 
 /// A query that stays prepared on its connection, or does not.
