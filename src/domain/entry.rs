@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::changes::{Dependencies, Version};
 
 /// What it is, and the release of its layout.
-pub const MAGIC: [u8; 4] = *b"SRA4";
+pub const MAGIC: [u8; 4] = *b"SRA5";
 /// Bytes of a CRC-32.
 const CRC: usize = 4;
 /// Bytes of an entry, about.

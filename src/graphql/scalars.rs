@@ -52,32 +52,24 @@ impl DateTime {
         let Some(year) = u32::try_from(moment.year()).ok().filter(|year| *year < 10_000) else {
             return text.extend_from_slice(self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true).as_bytes());
         };
-        // Every product on a page has one: no formatter for those that there are.
-        let two = |number: u32| [number / 10, number].map(|digit| b'0' + u8::try_from(digit % 10).unwrap_or_default());
+        // Every product on a page has two: no formatter for those that there are.
+        let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or_default();
+        let two = |number: u32| [digit(number / 10), digit(number)];
         let micros = moment.nanosecond() / 1000;
-        let parts = [
-            ("", year / 100),
-            ("", year),
-            ("-", moment.month()),
-            ("-", moment.day()),
-            ("T", moment.hour()),
-            (":", moment.minute()),
-            (":", moment.second()),
-            (".", micros / 10_000),
-            ("", micros / 100),
-            ("", micros),
+        let ([c1, c2], [y1, y2]) = (two(year / 100), two(year));
+        let ([m1, m2], [d1, d2]) = (two(moment.month()), two(moment.day()));
+        let ([h1, h2], [n1, n2], [s1, s2]) = (two(moment.hour()), two(moment.minute()), two(moment.second()));
+        let ([f1, f2], [f3, f4], [f5, f6]) = (two(micros / 10_000), two(micros / 100), two(micros));
+        let digits = [
+            c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'.', f1, f2, f3, f4,
+            f5, f6,
         ];
-        let start = text.len();
-        for (before, number) in parts {
-            text.extend_from_slice(before.as_bytes());
-            text.extend_from_slice(&two(number));
-        }
         let length = match (micros, micros % 1000) {
             (0, _) => 19,
             (_, 0) => 23,
             _ => 26,
         };
-        text.truncate(start + length);
+        text.extend_from_slice(digits.get(..length).unwrap_or(&digits));
         text.push(b'Z');
     }
 }
