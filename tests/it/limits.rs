@@ -171,7 +171,7 @@ async fn without_redis_half_as_many_passwords_are_tried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_gives_one_more_burst_at_most() {
-    for _ in 0..3 {
+    for _ in 0..10 {
         let redis = RedisServer::start();
         // On a busy machine Redis must not seem to be away, nor the time to spend all of it too short.
         let servers = three_instances(&redis, &["--rate-limit", "100/100s", "--redis-timeout", "1s"]).await;
@@ -179,15 +179,15 @@ async fn a_flush_gives_one_more_burst_at_most() {
         let before = admitted_by(&servers, Duration::from_secs(3)).await.0;
         redis.flush().await;
         let after = admitted_by(&servers, Duration::from_secs(3)).await.0;
-        if decided_alone(&servers) > 0 {
-            // It did all the same.
-            continue;
-        }
+        // It did all the same to those whom an instance let in by itself.
+        let alone = decided_alone(&servers);
         // One a second comes back.
-        let most = 102 + began.elapsed().as_secs();
-        assert!((100..=most).contains(&before), "{before}");
-        assert!(after <= most, "{after} of {most}");
-        return;
+        let most = 102 + began.elapsed().as_secs() + alone;
+        assert!(before <= most && after <= most, "{before}, then {after} of {most}");
+        if alone == 0 {
+            assert!(before >= 100, "{before}");
+            return;
+        }
     }
     panic!("Redis was too slow each time");
 }
