@@ -41,14 +41,10 @@ impl Cursor {
     /// As clients carry it.
     pub fn encode(&self, list: &List) -> String {
         let mut bytes = Vec::with_capacity(ABOUT);
-        bytes.extend_from_slice(&[RELEASE, 0, 0, 0, 0]);
+        bytes.push(RELEASE);
         // Into memory, and of what has a form: it cannot fail.
         let _ = rmp_serde::encode::write(&mut bytes, self);
-        if let [_, rest @ ..] = bytes.as_mut_slice()
-            && let Some((sealed, values)) = rest.split_first_chunk_mut()
-        {
-            *sealed = seal(list, values);
-        }
+        bytes.extend_from_slice(&seal(list, &bytes));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -61,10 +57,9 @@ impl Cursor {
                               `search`, `filter` and `sortBy`, or leave it out to begin anew";
         let read = || {
             let bytes = (text.len() <= MAX_TEXT).then(|| URL_SAFE_NO_PAD.decode(text).ok())??;
-            let (release, rest) = bytes.split_first()?;
-            let (sealed, values) = rest.split_first_chunk()?;
-            let genuine = *release == RELEASE && *sealed == seal(list, values);
-            let cursor: Self = rmp_serde::from_slice(genuine.then_some(values)?).ok()?;
+            let (sealed, end) = bytes.split_last_chunk()?;
+            let values = sealed.strip_prefix(&[RELEASE]).filter(|_| *end == seal(list, sealed))?;
+            let cursor: Self = rmp_serde::from_slice(values).ok()?;
             let fits = cursor.0.len() == list.sort.len()
                 && cursor.0.iter().zip(&list.sort).all(|(value, (column, _))| value.fits(*column));
             fits.then_some(cursor)
@@ -103,10 +98,10 @@ impl SortValue {
     }
 }
 
-/// Binds the values to the list, and shows damage. It keeps no secret: who makes up a cursor only begins elsewhere.
-fn seal(list: &List, values: &[u8]) -> [u8; 4] {
+/// Binds what a cursor says to the list, and shows damage. It keeps no secret: who makes up a cursor only begins elsewhere.
+fn seal(list: &List, said: &[u8]) -> [u8; 4] {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&list.name);
-    crc.update(values);
+    crc.update(said);
     crc.finalize().to_be_bytes()
 }

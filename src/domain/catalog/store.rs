@@ -379,7 +379,7 @@ pub async fn count(
     if let Some(most) = most {
         rows = rows.limit(most);
     }
-    Shaped { query: CountRows(rows), kept: is_kept(shape_of_count(list, tree)) }.get_result(connection).await
+    Shaped { query: CountRows(rows), kept: is_kept(shape_of_filter(list, tree)) }.get_result(connection).await
 }
 
 /// Shapes of statements that stay prepared; clients can make up any number, and each costs memory on both sides.
@@ -395,7 +395,7 @@ fn is_kept(shape: u64) -> bool {
 /// A digest of what of a page's statement does not depend on values.
 fn shape(list: &List, window: &Window<Cursor>, tree: &Tree, is_walk: bool) -> u64 {
     let mut digest = DefaultHasher::new();
-    (&list.sort, window.backward, is_walk).hash(&mut digest);
+    (&list.sort, window.backward, is_walk, shape_of_filter(list, tree)).hash(&mut digest);
     let is_ranked = matches!(list.sort.as_slice(), [(SortColumn::Distance, _), ..]);
     for cursor in [&window.after, &window.before] {
         let values = cursor.as_ref().map_or(&[][..], |cursor| &cursor.0);
@@ -408,24 +408,19 @@ fn shape(list: &List, window: &Window<Cursor>, tree: &Tree, is_walk: bool) -> u6
             }
         }
     }
-    hash_shape(list, tree, &mut digest);
     digest.finish()
 }
 
-/// The same of a count's.
-fn shape_of_count(list: &List, tree: &Tree) -> u64 {
-    let mut digest = DefaultHasher::new();
-    hash_shape(list, tree, &mut digest);
-    digest.finish()
-}
-
-fn hash_shape(list: &List, tree: &Tree, digest: &mut DefaultHasher) {
+/// The same of what search and filter make of it.
+fn shape_of_filter(list: &List, tree: &Tree) -> u64 {
     fn hash(filter: &Filter, tree: &Tree, digest: &mut DefaultHasher) {
         discriminant(filter).hash(digest);
         match filter {
             Filter::All(parts) | Filter::Any(parts) => {
                 parts.len().hash(digest);
-                parts.iter().for_each(|part| hash(part, tree, digest));
+                for part in parts {
+                    hash(part, tree, digest);
+                }
             }
             Filter::Not(inner) => hash(inner, tree, digest),
             Filter::Is(test) => {
@@ -439,8 +434,10 @@ fn hash_shape(list: &List, tree: &Tree, digest: &mut DefaultHasher) {
             }
         }
     }
-    list.search.as_deref().map(search::shape).hash(digest);
-    hash(&list.filter, tree, digest);
+    let mut digest = DefaultHasher::new();
+    list.search.as_deref().map(search::shape).hash(&mut digest);
+    hash(&list.filter, tree, &mut digest);
+    digest.finish()
 }
 
 /// A query that stays prepared on its connection, or does not.
